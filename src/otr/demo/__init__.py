@@ -1,0 +1,16 @@
+"""The embedded base models and their generated tasks."""
+
+from pathlib import Path
+
+_BASES = {"demo": "strong", "demo-strong": "strong", "demo-mid": "mid", "demo-weak": "weak"}
+
+
+def base_model_folder(name: str) -> Path | None:
+    """The folder of an embedded base model (`demo`, `demo-mid`, `demo-weak`), or None.
+
+    `demo` is `demo-strong`. All three share one architecture and tokenizer, and differ in how
+    long they were trained.
+    """
+    if name not in _BASES:
+        return None
+    return Path(__file__).parent / "bases" / _BASES[name]

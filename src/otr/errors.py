@@ -1,0 +1,18 @@
+"""The one exception that means: the user has to change something."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(ValueError):
+    """A mistake in a config, a data file, a model folder or an option.
+
+    The message names the file, line, field or setting, says what was found, and gives the way
+    out, in a few lines. The command line prints it without a traceback and exits with status 2.
+    """
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """``; did you mean 'x'?`` for the nearest of `known`, or an empty string."""
+    nearest = get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {nearest[0]!r}?" if nearest else ""

@@ -1,0 +1,89 @@
+"""Loading a model and its tokenizer: a hub id, a folder, or an embedded base model."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from otr.demo import base_model_folder
+from otr.errors import UserError
+
+
+def model_location(name: str) -> str:
+    """Where a model lies: the package's own folder for `demo…`, a folder or hub id as it is.
+
+    Raises: UserError if it looks like a folder and is not one, or lacks its config.json.
+    """
+    embedded = base_model_folder(name)
+    if embedded is not None:
+        return str(embedded)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise UserError(f"model: the folder {name!r} has no config.json, so it is not a model")
+        try:
+            json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise UserError(f"model: {name}/config.json is not valid JSON: {error}") from None
+        return str(folder)
+    if folder.exists():
+        raise UserError(f"model: {name!r} is a file; give the folder that holds config.json")
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise UserError(f"model: there is no folder {name!r}")
+    return name
+
+
+def load_config(name: str, **options: Any) -> PreTrainedConfig:
+    """A model's configuration, without its weights."""
+    return _load(AutoConfig.from_pretrained, "model", name, **options)
+
+
+def load_tokenizer(name: str, **options: Any) -> PreTrainedTokenizerBase:
+    """A model's tokenizer.
+
+    Raises: UserError if it cannot be found or read.
+    """
+    return _load(AutoTokenizer.from_pretrained, "tokenizer of model", name, **options)
+
+
+def load_model(name: str, **options: Any) -> PreTrainedModel:
+    """A causal language model with its weights; float32 unless `dtype` says otherwise.
+
+    Raises: UserError if it cannot be found or read, or if weights are missing.
+    """
+    options.setdefault("dtype", torch.float32)
+    model, report = _load(
+        AutoModelForCausalLM.from_pretrained, "model", name, output_loading_info=True, **options
+    )
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])
+        raise UserError(
+            f"model: {name} lacks {len(missing)} weights (first: {missing[0]}), which would be "
+            "left random; it is not a complete causal language model"
+        )
+    return model
+
+
+def _load(load: Any, what: str, name: str, **options: Any) -> Any:
+    location = model_location(name)
+    try:
+        return load(location, **options)
+    except UserError:
+        raise
+    except Exception as error:
+        # transformers, safetensors and the hub client each raise their own kinds here.
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise UserError(
+            f"{what}: cannot load {name!r}: {reason[0][:300]}\n"
+            "Give a folder saved with save_pretrained, a hub id that this machine can reach, "
+            "or `demo` for the embedded model."
+        ) from error
