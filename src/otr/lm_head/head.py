@@ -1,0 +1,162 @@
+"""The loss of hidden states or logits under any objective, by a choice of backends."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from otr.errors import suggestion
+from otr.lm_head import chunked, reference
+from otr.lm_head.call import IGNORED, Call, HeadOutput
+from otr.objectives import Objective
+
+BACKENDS = {"reference": reference, "chunked": chunked}
+"""Each has `linear_head(hidden, weight, bias, call)` and `logits_head(logits, call)`."""
+
+_DEFAULT_BACKEND = "chunked"
+
+
+def linear_loss(
+    hidden: Tensor,
+    weight: Tensor,
+    labels: Tensor,
+    objective: Objective,
+    *,
+    bias: Tensor | None = None,
+    logit_scale: float = 1.0,
+    logit_softcap: float | None = None,
+    seed: int = 0,
+    token_keys: Tensor | None = None,
+    num_tokens: int | Tensor | None = None,
+    backend: str | None = None,
+    return_rollouts: bool = False,
+) -> HeadOutput:
+    """The loss of hidden states under a language-model head, without the full logits.
+
+    z = softcap(logit_scale (hidden weight^T + bias)),  softcap(x) = c tanh(x / c)
+    loss = sum_t L_t / num_tokens,  L_t = -sum_v w_tv log softmax(z_t)_v
+
+    where the objective gives the weights w, held constant.
+
+    Args:
+        hidden: (T, D) floating.
+        weight: (V, D), the head's weight.
+        labels: (T,) int64; -100 is ignored.
+        objective: `SFT()`, `DFT()`, `OTR()`, ….
+        bias: (V,), the head's bias.
+        logit_scale: factor on the logits, before the softcap.
+        logit_softcap: bound c of the logits; None for no bound.
+        seed: of the rollouts; same seed and keys give the same rollouts in any chunk size, row
+            order, number of processes and backend, as long as the logits agree.
+        token_keys: (T,) int64, the identity of each token; 0..T-1 unless given.
+        num_tokens: the divisor; the number of labels that are not ignored unless given.
+        backend: "reference" (autograd on the full logits, the truth) or "chunked" (gradients in
+            the forward pass, never a [T, V] tensor); None picks the fastest that fits.
+        return_rollouts: also return the drawn words.
+
+    Returns: a `HeadOutput`; its loss is differentiable in hidden, weight and bias, once.
+    Raises: ValueError that names the argument, with what was found.
+    """
+    _check_matrix("hidden", hidden)
+    _check_matrix("weight", weight)
+    if hidden.shape[1] != weight.shape[1]:
+        raise ValueError(
+            f"hidden and weight must share their width, found {tuple(hidden.shape)} and "
+            f"{tuple(weight.shape)}"
+        )
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(f"bias must have shape ({weight.shape[0]},), found {tuple(bias.shape)}")
+    call = _call(
+        hidden, weight.shape[0], labels, objective,
+        logit_scale, logit_softcap, seed, token_keys, num_tokens, return_rollouts,
+    )  # fmt: skip
+    return _backend(backend).linear_head(hidden, weight, bias, call)
+
+
+def logits_loss(
+    logits: Tensor,
+    labels: Tensor,
+    objective: Objective,
+    *,
+    logit_scale: float = 1.0,
+    logit_softcap: float | None = None,
+    seed: int = 0,
+    token_keys: Tensor | None = None,
+    num_tokens: int | Tensor | None = None,
+    backend: str | None = None,
+    return_rollouts: bool = False,
+) -> HeadOutput:
+    """The loss of logits that the caller already holds, (T, V).
+
+    Everything else is as in `linear_loss`; the loss is differentiable in the logits.
+    """
+    _check_matrix("logits", logits)
+    call = _call(
+        logits, logits.shape[1], labels, objective,
+        logit_scale, logit_softcap, seed, token_keys, num_tokens, return_rollouts,
+    )  # fmt: skip
+    return _backend(backend).logits_head(logits, call)
+
+
+def _backend(name: str | None) -> Any:
+    name = _DEFAULT_BACKEND if name is None else name
+    if name not in BACKENDS:
+        raise ValueError(
+            f"backend must be one of {', '.join(BACKENDS)}, found {name!r}"
+            + suggestion(str(name), BACKENDS)
+        )
+    return BACKENDS[name]
+
+
+def _check_matrix(name: str, value: Tensor) -> None:
+    if value.ndim != 2 or not value.is_floating_point():
+        raise ValueError(
+            f"{name} must be a floating matrix, found {value.dtype} of shape {tuple(value.shape)}"
+        )
+
+
+def _call(
+    rows: Tensor,
+    vocabulary: int,
+    labels: Tensor,
+    objective: Objective,
+    logit_scale: float,
+    logit_softcap: float | None,
+    seed: int,
+    token_keys: Tensor | None,
+    num_tokens: int | Tensor | None,
+    return_rollouts: bool,
+) -> Call:
+    if not isinstance(objective, Objective):
+        raise ValueError(f"objective must be one of otr's, such as OTR(), found {objective!r}")
+    for name, value in (("labels", labels), ("token_keys", token_keys)):
+        if value is not None and (value.shape != rows.shape[:1] or value.dtype != torch.int64):
+            raise ValueError(
+                f"{name} must be int64 of shape ({len(rows)},), found {value.dtype} of shape "
+                f"{tuple(value.shape)}"
+            )
+    if logit_softcap is not None and not logit_softcap > 0:
+        raise ValueError(f"logit_softcap must be above 0, found {logit_softcap}")
+    # On an accelerator the look at the labels would make the host wait.
+    if labels.device.type == "cpu":
+        wrong = labels[(labels != IGNORED) & ((labels < 0) | (labels >= vocabulary))]
+        if len(wrong):
+            raise ValueError(
+                f"labels must be {IGNORED} or below the vocabulary's size {vocabulary}, found "
+                f"{int(wrong[0])}"
+            )
+    if token_keys is None:
+        token_keys = torch.arange(len(labels), device=labels.device)
+    if num_tokens is None:
+        num_tokens = (labels != IGNORED).sum()
+    divisor = torch.as_tensor(num_tokens, device=rows.device).clamp(min=1)
+    return Call(
+        labels_T=labels,
+        objective=objective,
+        logit_scale=logit_scale,
+        logit_softcap=logit_softcap,
+        seed=seed,
+        keys_T=token_keys,
+        num_tokens=divisor,
+        return_rollouts=return_rollouts,
+    )

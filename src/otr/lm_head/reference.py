@@ -1,0 +1,133 @@
+"""The truth: plain autograd on the full logits, in the input's precision.
+
+Written for reading, not for speed: it makes [T, V] tensors. Every other backend is held to it.
+
+Shapes: T tokens, D width, V vocabulary, K rollouts.
+"""
+
+import torch
+from torch import Tensor
+
+from otr.lm_head import rollouts
+from otr.lm_head.call import IGNORED, Call, HeadOutput, compute_dtype, hit_rate
+from otr.objectives import Needs, Statistics, Weights
+
+
+def linear_head(hidden_TD: Tensor, weight_VD: Tensor, bias_V: Tensor | None, call: Call):
+    """The loss of hidden states under a head's weight; see `otr.linear_loss`."""
+    dtype = compute_dtype(hidden_TD, weight_VD)
+    logits_TV = hidden_TD.to(dtype) @ weight_VD.to(dtype).T
+    if bias_V is not None:
+        logits_TV = logits_TV + bias_V.to(dtype)
+    return logits_head(logits_TV, call)
+
+
+def logits_head(logits_TV: Tensor, call: Call) -> HeadOutput:
+    """The loss of raw logits; see `otr.logits_loss`."""
+    kept_T = call.labels_T != IGNORED
+    labels_T = call.labels_T[kept_T]
+    logits_TV = logits_TV.to(compute_dtype(logits_TV))[kept_T] * call.logit_scale
+    if call.logit_softcap is not None:
+        logits_TV = call.logit_softcap * torch.tanh(logits_TV / call.logit_softcap)
+    log_pi_TV = logits_TV.log_softmax(-1)
+    needs = call.objective.needs()
+    with torch.no_grad():
+        words_TK = _draw(logits_TV, labels_T, needs, call.seed, call.keys_T[kept_T])
+        statistics = _statistics(logits_TV, labels_T, needs, words_TK)
+        weights = call.objective.weights(statistics)
+        weights_TV = _dense(weights, logits_TV, labels_T, needs, words_TK)
+    losses_T = -(weights_TV * log_pi_TV).sum(-1)
+    if weights.entropy_T is not None:
+        losses_T = losses_T + weights.entropy_T * (log_pi_TV.exp() * log_pi_TV).sum(-1)
+    loss = losses_T.sum() / call.num_tokens
+    if weights.loss_T is not None:
+        # The value of one expression with the gradient of the other.
+        loss = loss + (weights.loss_T.sum() / call.num_tokens - loss).detach()
+
+    hit_rate_T = hit_rate(statistics, needs)
+    reward_T = hit_rate_T if weights.reward_T is None else weights.reward_T
+    label_weight_T = weights_TV.gather(1, labels_T[:, None])[:, 0]
+    is_top1_T = (logits_TV.argmax(-1) == labels_T).to(logits_TV.dtype)
+
+    def everywhere(value_T: Tensor) -> Tensor:
+        return value_T.new_zeros(kept_T.shape).masked_scatter(kept_T, value_T.detach())
+
+    all_words_TK = None
+    if call.return_rollouts and words_TK is not None:
+        all_words_TK = words_TK.new_full((len(kept_T), needs.num_rollouts), -1)
+        all_words_TK[kept_T] = words_TK
+    return HeadOutput(
+        loss=loss,
+        log_prob=everywhere(statistics.log_prob_T),
+        entropy=everywhere(statistics.entropy_T),
+        hit_rate=everywhere(hit_rate_T),
+        reward=everywhere(reward_T),
+        target_weight=everywhere(label_weight_T),
+        is_top1=everywhere(is_top1_T),
+        rollouts=all_words_TK,
+    )
+
+
+def _draw(
+    logits_TV: Tensor, labels_T: Tensor, needs: Needs, seed: int, keys_T: Tensor
+) -> Tensor | None:
+    if needs.num_rollouts == 0:
+        return None
+    assert needs.temperature is not None
+    q_TV = (logits_TV / needs.temperature).softmax(-1)
+    label_prob_T = q_TV.gather(1, labels_T[:, None])[:, 0]
+    hits_TK = rollouts.hits(seed, keys_T, label_prob_T, needs.num_rollouts)
+    top_T = logits_TV.amax(-1)
+    masses_TB = rollouts.block_masses(logits_TV, labels_T, top_T, needs.temperature)
+    return rollouts.missed_words(
+        seed, keys_T, hits_TK, logits_TV, labels_T, top_T, masses_TB, needs.temperature
+    )
+
+
+def _statistics(
+    logits_TV: Tensor, labels_T: Tensor, needs: Needs, words_TK: Tensor | None
+) -> Statistics:
+    log_pi_TV = logits_TV.log_softmax(-1)
+    rollout_prob_T = num_hits_T = missed_log_prob_TK = missed_repeats_TK = top_entropy_T = None
+    if needs.temperature is not None:
+        q_TV = (logits_TV / needs.temperature).softmax(-1)
+        rollout_prob_T = q_TV.gather(1, labels_T[:, None])[:, 0]
+    if words_TK is not None:
+        hit_TK = words_TK == labels_T[:, None]
+        num_hits_T = hit_TK.sum(-1).to(logits_TV.dtype)
+    if words_TK is not None and needs.missed_statistics:
+        hit_TK = words_TK == labels_T[:, None]
+        missed_log_prob_TK = log_pi_TV.gather(1, words_TK).masked_fill(hit_TK, 0)
+        missed_repeats_TK = (words_TK[:, :, None] == words_TK[:, None, :]).sum(-1)
+    if needs.top_entropy:
+        top_log_pi = logits_TV.topk(needs.top_entropy, -1).values.log_softmax(-1)
+        top_entropy_T = -(top_log_pi.exp() * top_log_pi).sum(-1)
+    return Statistics(
+        log_prob_T=log_pi_TV.gather(1, labels_T[:, None])[:, 0].clamp(max=0),
+        entropy_T=-(log_pi_TV.exp() * log_pi_TV).sum(-1),
+        rollout_prob_T=rollout_prob_T,
+        num_hits_T=num_hits_T,
+        missed_log_prob_TK=missed_log_prob_TK,
+        missed_repeats_TK=missed_repeats_TK,
+        top_entropy_T=top_entropy_T,
+    )
+
+
+def _dense(
+    weights: Weights, logits_TV: Tensor, labels_T: Tensor, needs: Needs, words_TK: Tensor | None
+) -> Tensor:
+    """The weight vector of every token over the whole vocabulary, (T, V)."""
+    weights_TV = torch.zeros_like(logits_TV)
+    weights_TV.scatter_(1, labels_T[:, None], weights.label_T[:, None])
+    if weights.rollout_policy_T is not None:
+        assert needs.temperature is not None
+        weights_TV += weights.rollout_policy_T[:, None] * (logits_TV / needs.temperature).softmax(
+            -1
+        )
+    if weights.uniform_T is not None:
+        weights_TV += weights.uniform_T[:, None] / logits_TV.shape[1]
+    if weights.missed_TK is not None:
+        assert words_TK is not None
+        missed = weights.missed_TK.expand(words_TK.shape)
+        weights_TV.scatter_add_(1, words_TK, missed.masked_fill(words_TK == labels_T[:, None], 0))
+    return weights_TV

@@ -1,0 +1,61 @@
+"""The objectives, and how a run file names them.
+
+To add one: a frozen dataclass in this folder, and its name in `ALL`.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from otr.errors import suggestion
+from otr.objectives.otr import OTR
+from otr.objectives.seam import Needs, Objective, Statistics, Weights
+from otr.objectives.sft import DFT, SFT
+
+ALL: tuple[type[Objective], ...] = (SFT, DFT, OTR)
+
+__all__ = [
+    "ALL",
+    "DFT",
+    "OTR",
+    "SFT",
+    "Needs",
+    "Objective",
+    "Statistics",
+    "Weights",
+    "objective_from_options",
+    "options_of",
+]
+
+
+def objective_from_options(options: Mapping[str, Any]) -> Objective:
+    """The objective of a run file's section: its `name`, and its own options.
+
+    Raises: ValueError that names the option, with the nearest right one.
+    """
+    by_name = {kind.name: kind for kind in ALL}
+    options = dict(options)
+    name = options.pop("name", None)
+    if name not in by_name:
+        raise ValueError(
+            f"objective.name must be one of {', '.join(by_name)}, found {name!r}"
+            + suggestion(str(name), by_name)
+        )
+    kind = by_name[name]
+    known = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for option in options:
+        if option not in known:
+            takes = ", ".join(sorted(known)) if known else "no options"
+            raise ValueError(
+                f"objective.{option}: {name} has no such option{suggestion(option, known)} "
+                f"(it takes {takes})"
+            )
+    try:
+        return kind(**options)
+    except ValueError as error:
+        raise ValueError(f"objective.{error}") from None
+
+
+def options_of(objective: Objective) -> dict[str, Any]:
+    """The section of a run file that gives this objective."""
+    return {"name": objective.name, **dataclasses.asdict(objective)}  # type: ignore[call-overload]

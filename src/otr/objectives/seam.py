@@ -1,0 +1,114 @@
+"""The seam between the head and an objective.
+
+The head computes a few statistics of every token; an objective is a pure function from those to
+the weights w over the vocabulary; the head applies
+
+    L = -sum_v w_v log pi_v        dL/dz = W pi - w,   W = sum_v w_v
+
+with w held constant. Objectives never see logits, kernels or chunks; the head never sees an
+objective's name. The general form is that of arXiv:2606.11189 and arXiv:2602.11424.
+
+Shapes: T tokens, K rollouts. All tensors are float32 or float64, without gradient.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What an objective asks the head to compute, beyond what every objective gets."""
+
+    temperature: float | None = None
+    """Of the rollout policy q = softmax(z / temperature); None where there is no such policy."""
+
+    num_rollouts: int = 0
+    """Words drawn from q at each token; 0 for none."""
+
+    missed_words: bool = False
+    """Whether it matters which words the draws that miss the label are, or only how many."""
+
+    missed_statistics: bool = False
+    """Whether it reads `missed_log_prob_TK` and `missed_repeats_TK`."""
+
+    top_entropy: int = 0
+    """Size of the set of most probable words whose entropy is wanted; 0 for none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statistics:
+    """What an objective may read of each token. Logarithms are natural."""
+
+    log_prob_T: Tensor
+    """log pi(y), at most 0."""
+
+    entropy_T: Tensor
+    """H(pi) in nats."""
+
+    rollout_prob_T: Tensor | None = None
+    """q(y), the chance that one draw hits the label."""
+
+    num_hits_T: Tensor | None = None
+    """Draws that hit the label, of `num_rollouts`."""
+
+    missed_log_prob_TK: Tensor | None = None
+    """log pi of the word of each draw that misses; 0 where the draw hits."""
+
+    missed_repeats_TK: Tensor | None = None
+    """How many draws of the same token share that word, at least 1."""
+
+    top_entropy_T: Tensor | None = None
+    """Entropy of the most probable words, renormalised among themselves."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """The weight vector of each token, as the sum of a few parts; None is zero.
+
+    w_v = label 1[v = y] + rollout_policy q_v + uniform / V + sum_k missed_k 1[v = a_k]
+
+    where the last sum runs over the draws a_k that miss the label.
+    """
+
+    label_T: Tensor
+    """Weight on the label."""
+
+    rollout_policy_T: Tensor | None = None
+    """Weight on the whole rollout policy q."""
+
+    uniform_T: Tensor | None = None
+    """Weight spread evenly over the vocabulary."""
+
+    missed_TK: Tensor | None = None
+    """Weight of each draw that misses the label; (T, 1) where all draws weigh the same. What
+    stands where a draw hits is not read."""
+
+    entropy_T: Tensor | None = None
+    """Coefficient tau of an entropy bonus: adds -tau H(pi) to the loss."""
+
+    loss_T: Tensor | None = None
+    """The loss to report, where it is another expression than -sum_v w_v log pi_v."""
+
+    reward_T: Tensor | None = None
+    """Mean reward of a draw; the chance of a hit where the objective has no reward."""
+
+
+class Objective(ABC):
+    """A training objective: options as a frozen dataclass, and a pure map to weights."""
+
+    name: ClassVar[str]
+    """What a run file calls it."""
+
+    def needs(self) -> Needs:
+        """What the head must compute for it."""
+        return Needs()
+
+    @abstractmethod
+    def weights(self, statistics: Statistics) -> Weights:
+        """The weights w of each token.
+
+        Shapes: every tensor as in `Statistics` and `Weights`.
+        """
