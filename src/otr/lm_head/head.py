@@ -70,7 +70,8 @@ def linear_loss(
         hidden, weight.shape[0], labels, objective,
         logit_scale, logit_softcap, seed, token_keys, num_tokens, return_rollouts,
     )  # fmt: skip
-    return _backend(backend).linear_head(hidden, weight, bias, call)
+    with _full_precision(hidden):
+        return _backend(backend).linear_head(hidden, weight, bias, call)
 
 
 def logits_loss(
@@ -95,7 +96,8 @@ def logits_loss(
         logits, logits.shape[1], labels, objective,
         logit_scale, logit_softcap, seed, token_keys, num_tokens, return_rollouts,
     )  # fmt: skip
-    return _backend(backend).logits_head(logits, call)
+    with _full_precision(logits):
+        return _backend(backend).logits_head(logits, call)
 
 
 def _backend(name: str | None) -> Any:
@@ -106,6 +108,11 @@ def _backend(name: str | None) -> Any:
             + suggestion(str(name), BACKENDS)
         )
     return BACKENDS[name]
+
+
+def _full_precision(rows: Tensor) -> torch.autocast:
+    """Autocast would round logits to 16 bits: an error of up to 6 % in a probability."""
+    return torch.autocast(rows.device.type, enabled=False)
 
 
 def _check_matrix(name: str, value: Tensor) -> None:

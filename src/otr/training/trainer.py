@@ -1,0 +1,248 @@
+"""TRL's SFTTrainer with the objective exchanged."""
+
+import sys
+from collections import defaultdict
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
+
+from otr.lm_head import IGNORED, HeadOutput, linear_loss
+from otr.objectives import OTR, Objective
+from otr.training.model_head import fused_head, measured_transform, output_head
+from otr.training.token_keys import step_seed, token_keys
+
+_COLUMNS = {
+    "entropy": "entropy",
+    "mean_token_accuracy": "is_top1",
+    "hit_rate": "hit_rate",
+    "reward": "reward",
+    "target_weight": "target_weight",
+}
+"""Logged column: the head's per-token field whose mean over supervised tokens it is."""
+
+_EVALUATION_STEP = -1
+
+
+class OTRTrainer(SFTTrainer):
+    """Supervised fine-tuning with One-Token Rollout, or any objective of `otr.objectives`.
+
+    Takes what `SFTTrainer` takes, with TRL's `SFTConfig`, and the objective. The loss is
+
+        sum over supervised tokens of L_t / number of supervised tokens
+
+    over all micro-batches and processes of an optimizer step, without the logits of all tokens
+    ever being held. Each log line has, for every objective: loss, nll, entropy,
+    mean_token_accuracy, hit_rate, reward, target_weight (means over supervised tokens, in nats
+    where they have a unit), tokens_per_second, peak_memory_mb and num_tokens. The evaluation loss
+    and NLL are means over tokens too; its rollouts are the same at every evaluation.
+
+    Args:
+        objective: what to train; `OTR()` unless given.
+        *args, **kwargs: as for `SFTTrainer`.
+
+    Raises: ValueError where a model or setting cannot work, with what to change.
+    Source: One-Token Rollout, arXiv:2509.26313.
+    """
+
+    def __init__(self, *args: Any, objective: Objective | None = None, **kwargs: Any) -> None:
+        self.objective = OTR() if objective is None else objective
+        if not isinstance(self.objective, Objective):
+            raise ValueError(f"objective must be one of otr's, such as OTR(), found {objective!r}")
+        config = kwargs.get("args", args[1] if len(args) > 1 else None)
+        self._refuse(config, kwargs)
+        super().__init__(*args, **kwargs)
+        model = self.accelerator.unwrap_model(self.model)
+        assert isinstance(model, nn.Module)
+        output_head(model)
+        self._transform = measured_transform(model)  # type: ignore[arg-type]
+        # The loss divides by the tokens of the whole optimizer step whatever the model's forward
+        # takes, so the trainer must count them.
+        self.model_accepts_loss_kwargs = True
+        # The filter would log a loss that is not a number as 0; `training_step` raises instead.
+        self.args.logging_nan_inf_filter = False
+        self._sums: dict[str, defaultdict[str, Any]] = {
+            mode: defaultdict(float) for mode in ("train", "eval")
+        }
+        self._window_start: float | None = None
+
+    @staticmethod
+    def _refuse(config: Any, kwargs: dict[str, Any]) -> None:
+        if isinstance(config, SFTConfig) and config.loss_type != "nll":
+            raise ValueError(
+                f"loss_type={config.loss_type!r} would be a second objective; leave it out and "
+                f"pass objective=DFT() for DFT"
+            )
+        if config is not None and config.label_smoothing_factor > 0:
+            raise ValueError(
+                f"label_smoothing_factor={config.label_smoothing_factor} would be a second "
+                "objective; set it to 0"
+            )
+        if kwargs.get("compute_loss_func") is not None:
+            raise ValueError(
+                "compute_loss_func would be a second objective; leave it out, or use SFTTrainer"
+            )
+        parallelism = getattr(config, "parallelism_config", None)
+        if parallelism is not None and (parallelism.sp_enabled or parallelism.cp_enabled):
+            raise ValueError(
+                "context and sequence parallelism split a sequence before its rollouts can be "
+                "drawn; use data parallelism (DDP, FSDP) instead"
+            )
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """The objective over a micro-batch, divided by the tokens of the optimizer step."""
+        mode = self._mode()
+        labels_NL = nn.functional.pad(inputs["labels"][:, 1:], (0, 1), value=IGNORED)
+        num_supervised = (labels_NL != IGNORED).sum()
+        num_tokens = num_supervised if num_items_in_batch is None else num_items_in_batch
+        keys_NL = token_keys(
+            inputs["input_ids"], inputs.get("attention_mask"), inputs.get("position_ids")
+        )
+        step = self.state.global_step if mode == "train" else _EVALUATION_STEP
+        seed = step_seed(self.args.seed, step)
+
+        def loss_in_head(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> HeadOutput:
+            # Prompt-learning adapters put tokens of their own in front of each sequence.
+            added = (hidden.shape[1] - labels_NL.shape[1], 0)
+            return linear_loss(
+                hidden.flatten(0, -2),
+                weight,
+                nn.functional.pad(labels_NL, added, value=IGNORED).flatten(),
+                self.objective,
+                bias=bias,
+                logit_scale=self._transform.scale,
+                logit_softcap=self._transform.softcap,
+                seed=seed,
+                token_keys=nn.functional.pad(keys_NL, added).flatten(),
+                num_tokens=num_tokens,
+            )
+
+        model_inputs = {key: value for key, value in inputs.items() if key != "labels"}
+        model_inputs["use_cache"] = False
+        if self.aux_loss_enabled:
+            model_inputs["output_router_logits"] = True
+        with fused_head(self.accelerator.unwrap_model(model), loss_in_head) as heads:  # type: ignore[arg-type]
+            outputs = model(**model_inputs)
+        (head,) = heads
+        self._note(mode, head, num_supervised, num_tokens, inputs)
+
+        loss = head.loss
+        if num_items_in_batch is not None and self.args.average_tokens_across_devices:
+            # Data parallelism averages gradients over processes; the divisor counted all of them.
+            loss = loss * (self.accelerator.num_processes // self.get_tp_size())
+        if self.aux_loss_enabled:
+            self._sums[mode]["aux_loss"] += outputs.aux_loss.detach()
+            self._sums[mode]["aux_count"] += 1
+            steps = (
+                self.current_gradient_accumulation_steps if num_items_in_batch is not None else 1
+            )
+            loss = loss + self.router_aux_loss_coef * outputs.aux_loss / steps
+        if return_outputs:
+            with torch.no_grad():
+                outputs = model(**model_inputs)
+        return (loss, outputs) if return_outputs else loss
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        """One micro-batch forward and backward.
+
+        Raises: FloatingPointError if the loss is not finite, before it reaches the weights.
+        """
+        if self._window_start is None:
+            self._window_start = perf_counter()
+        loss = super().training_step(*args, **kwargs)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(
+                f"the loss of step {self.state.global_step + 1} is {float(loss)}; the weights are "
+                "still those of the step before. Lower the learning rate, or look at the batch"
+            )
+        return loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log the trainer's own figures and the means of the objective's."""
+        mode = self._mode()
+        if "loss" in logs or mode == "eval":
+            prefix = next((key[: -len("loss")] for key in logs if key.endswith("_loss")), "")
+            means = self._means(mode)
+            if mode == "eval" and "loss" in means:
+                logs[f"{prefix}loss"] = means["loss"]
+            means.pop("loss", None)
+            logs.update({f"{prefix}{name}": value for name, value in means.items()})
+        if "loss" in logs:
+            logs["peak_memory_mb"] = _peak_memory_mb()
+        super().log(logs, start_time)
+        self._sums[mode].clear()
+        self._window_start = None
+
+    def _mode(self) -> str:
+        assert self.model is not None
+        return "train" if self.model.training else "eval"
+
+    def _note(
+        self,
+        mode: str,
+        head: HeadOutput,
+        num_supervised: Tensor,
+        num_tokens: Tensor | int,
+        inputs: dict[str, Any],
+    ) -> None:
+        """Add a micro-batch to the sums behind the next log line, without waiting for it."""
+        sums = self._sums[mode]
+        sums["loss"] += head.loss.detach() * num_tokens
+        sums["nll"] -= head.log_prob.sum()
+        for column, field in _COLUMNS.items():
+            sums[column] += getattr(head, field).sum()
+        sums["num_supervised"] += num_supervised
+        if mode == "train":
+            mask = inputs.get("attention_mask")
+            sums["num_seen"] += inputs["input_ids"].numel() if mask is None else mask.sum()
+
+    def _means(self, mode: str) -> dict[str, float]:
+        """Means over the supervised tokens of all processes since the last log line."""
+        sums = self._sums[mode]
+        if not sums:
+            return {}
+        names = sorted(sums)
+        values = torch.stack(
+            [
+                torch.as_tensor(sums[name], dtype=torch.float64).to(self.args.device)
+                for name in names
+            ]
+        )
+        values = self.accelerator.reduce(values, "sum")
+        assert isinstance(values, Tensor)
+        total = dict(zip(names, values.tolist(), strict=True))
+        count = max(total.pop("num_supervised"), 1)
+        num_seen, aux_count = total.pop("num_seen", 0), total.pop("aux_count", 0)
+        aux_loss = total.pop("aux_loss", 0)
+        means = {name: value / count for name, value in total.items()}
+        if aux_count:
+            means["aux_loss"] = aux_loss / aux_count
+        if mode == "train":
+            self._total_train_tokens += int(num_seen) // self.get_tp_size()
+            assert self._window_start is not None
+            means["tokens_per_second"] = num_seen / (perf_counter() - self._window_start)
+            means["num_tokens"] = self._total_train_tokens
+        return means
+
+
+def _peak_memory_mb() -> float:
+    """Peak memory of the accelerator, or of this process where there is none, in MiB."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    if sys.platform == "win32":
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset / 2**20
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
