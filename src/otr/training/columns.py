@@ -18,7 +18,11 @@ SYSTEM = "system"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Columns:
-    """The columns that one kind of data is read from; those of the other kinds are empty."""
+    """The columns that one kind of data is read from; those of the other kinds are empty.
+
+    Of kind `messages`, `completion` is the column of the turns that are learned, where prompt and
+    completion are conversations; `messages` then holds the prompt.
+    """
 
     kind: Kind
     prompt: tuple[str, ...] = ()
@@ -48,12 +52,19 @@ def columns(rows: Sequence[Row], data: Data) -> Columns:
     found = _named(data) or _recognised(present, rows[0].origin)
     for name in found.used:
         _require(name, present, rows[0].origin)
+    if found.kind == "completion":
+        prompt, *more = found.prompt
+        if isinstance(rows[0].values.get(prompt), list):
+            if more:
+                raise UserError("data: a prompt of several columns has to be text, found messages")
+            found = Columns(kind="messages", messages=prompt, completion=found.completion)
     if found.kind == "messages":
         if "tools" in data.model_fields_set:
             _require(data.tools, present, rows[0].origin)
         found = Columns(
             kind="messages",
             messages=found.messages,
+            completion=found.completion,
             tools=data.tools if data.tools in present else "",
             system=SYSTEM if SYSTEM in present else "",
         )

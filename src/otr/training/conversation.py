@@ -61,20 +61,16 @@ def conversation(row: Row, columns: Columns, data: Data) -> Conversation:
     Raises: UserError naming the row if it is empty, has no assistant turn, an unknown role,
     images or audio, a fractional weight, or anything else that cannot be rendered as text.
     """
-    turns = _parsed(row.values.get(columns.messages), f"{row.origin}, column {columns.messages!r}")
-    if not isinstance(turns, list):
-        raise UserError(
-            f"{row.origin}, column {columns.messages!r}: expected a list of messages, "
-            f"found {'null or no such field' if turns is None else type(turns).__name__}"
-        )
-    if not turns:
-        raise UserError(f"{row.origin}, column {columns.messages!r}: the conversation is empty")
+    turns = _turns(row, columns.messages)
+    num_prompt = len(turns) if columns.completion else 0
+    turns = turns + _turns(row, columns.completion) if columns.completion else turns
     messages, stated = [], []
     for number, turn in enumerate(turns, start=1):
         where = f"{row.origin}, message {number}"
         message = _message(turn, where)
         messages.append(message)
-        stated.append(_supervision(turn, message["role"], where))
+        is_learned = _supervision(turn, message["role"], where)
+        stated.append(False if number <= num_prompt else is_learned)
     if columns.system and row.values.get(columns.system) and messages[0]["role"] != "system":
         messages.insert(0, {"role": "system", "content": text_of(row, columns.system)})
         stated.insert(0, None)
@@ -86,6 +82,17 @@ def conversation(row: Row, columns: Columns, data: Data) -> Conversation:
         origin=row.origin,
         variables=data.chat_template_kwargs,
     )
+
+
+def _turns(row: Row, column: str) -> list[Any]:
+    where = f"{row.origin}, column {column!r}"
+    turns = _parsed(row.values.get(column), where)
+    if not isinstance(turns, list):
+        found = "null or no such field" if turns is None else type(turns).__name__
+        raise UserError(f"{where}: expected a list of messages, found {found}")
+    if not turns:
+        raise UserError(f"{where}: the conversation is empty")
+    return turns
 
 
 def _supervised(

@@ -27,7 +27,7 @@ Rows = tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class TokenReport:
     """What became of the rows on their way to tokens."""
 
     kind: str
@@ -89,7 +89,7 @@ def tokenized_dataset(
     data: Data,
     tokenizer: PreTrainedTokenizerBase,
     max_length: int | None = None,
-) -> "tuple[Dataset, Report]":
+) -> "tuple[Dataset, TokenReport]":
     """The rows as a dataset of `input_ids` and `labels`, and a report of what was lost.
 
     A label is the token itself where it is learned, -100 elsewhere. Prompts are tokenized on
@@ -121,7 +121,7 @@ def tokenized_dataset(
         {"input_ids": [e.input_ids for e in kept], "labels": [e.labels for e in kept]}
     )
     present = dict.fromkeys(name for row in rows for name in row.values)
-    return dataset, Report(
+    return dataset, TokenReport(
         kind=found.kind,
         num_rows=len(rows),
         num_examples=len(kept),
@@ -135,7 +135,7 @@ def tokenized_dataset(
     )
 
 
-FATES = tuple(name for name, kind in Report.__annotations__.items() if kind is Rows)
+FATES = tuple(name for name, kind in TokenReport.__annotations__.items() if kind is Rows)
 
 
 def _renderings(
@@ -168,7 +168,7 @@ def _fitted(
     """The examples that are left, none longer than max_length."""
     kept = []
     for example in examples:
-        length, origin = len(example.input_ids), example.origin
+        length, origin, end_token = len(example.input_ids), example.origin, example.end_token
         if max_length is not None and length > max_length:
             fates.add("overlong", origin)
             if overlong != "truncate":
@@ -177,15 +177,19 @@ def _fitted(
             fates.add("cut", origin)
             if example.spans[-1][1] > max_length:
                 fates.add("lost_end", origin)
+                end_token = ""
             if example.spans[-1][0] >= max_length:
                 fates.add("lost_answer", origin)
             example = replace(
                 example,
                 input_ids=example.input_ids[:max_length],
                 labels=example.labels[:max_length],
+                end_token=end_token,
             )
         if example.num_learned:
             kept.append(example)
+            if not end_token and length == len(example.input_ids):
+                fates.add("without_end", origin)
         else:
             fates.add("unsupervised", origin)
     too_long = fates.rows("overlong")
@@ -204,8 +208,6 @@ def _note(examples: Sequence[Example], begin_id: int | None, fates: _Fates) -> N
     seen = set()
     for example in examples:
         ids = example.input_ids
-        if not example.end_token:
-            fates.add("without_end", example.origin)
         if example.has_unknown:
             fates.add("unknown", example.origin)
         if begin_id is not None and len(ids) > 1 and ids[0] == ids[1] == begin_id:
