@@ -1,0 +1,119 @@
+"""One picture: what fine-tuning gained against what it lost, a panel a regime."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cloud:
+    """One objective in one regime: a dot a seed, and their mean. All in percentage points."""
+
+    label: str
+
+    learned: tuple[float, ...]
+    """Accuracy gained over the untuned model, one value a seed."""
+
+    retained: tuple[float, ...]
+    """Change of accuracy on the other tasks, in the same order; below 0 is forgetting."""
+
+    learned_half_width: float | None
+    """Half of the 95 % interval of the mean; None for a single run."""
+
+    retained_half_width: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """One regime."""
+
+    title: str
+    caption: str
+    """A line or two below the title, such as the verdicts."""
+    clouds: tuple[Cloud, ...]
+
+
+# Okabe and Ito's palette, in the order in which it stays apart for every kind of colour vision;
+# the marks differ too, for print in grey.
+_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
+_MARKS = ("o", "s", "D", "^", "v", "P")
+
+
+def draw_trade_off(
+    panels: Sequence[Panel], folder: Path, *, name: str = "learning-and-forgetting"
+) -> tuple[Path, Path]:
+    """Write `name`.svg and `name`.png into a folder, and return their paths.
+
+    Every panel has one dot a seed and a cross at the mean, its arms the 95 % intervals; an
+    objective keeps its colour and mark in every panel.
+    """
+    assert panels
+    labels = list(dict.fromkeys(cloud.label for panel in panels for cloud in panel.clouds))
+    figure = Figure(figsize=(4.0 * len(panels) + 0.6, 4.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = [figure.add_subplot(1, len(panels), index + 1) for index in range(len(panels))]
+    for axis, panel in zip(axes, panels, strict=True):
+        _draw_panel(axis, panel, labels)
+    axes[0].set_ylabel("other tasks: change of accuracy (points)")
+    handles, names = _legend_entries(axes)
+    figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False)
+    folder.mkdir(parents=True, exist_ok=True)
+    svg, png = folder / f"{name}.svg", folder / f"{name}.png"
+    # Without the date, the same numbers give the same file.
+    figure.savefig(svg, metadata={"Date": None})
+    figure.savefig(png, dpi=144)
+    return svg, png
+
+
+def _draw_panel(axis: Axes, panel: Panel, labels: list[str]) -> None:
+    axis.axhline(0, color="#888888", linewidth=0.8, zorder=1)
+    axis.axvline(0, color="#888888", linewidth=0.8, zorder=1)
+    for cloud in panel.clouds:
+        index = labels.index(cloud.label)
+        colour, mark = _COLOURS[index % len(_COLOURS)], _MARKS[index % len(_MARKS)]
+        axis.scatter(
+            cloud.learned,
+            cloud.retained,
+            s=26,
+            marker=mark,
+            color=colour,
+            alpha=0.45,
+            linewidths=0,
+            zorder=2,
+        )
+        axis.errorbar(
+            sum(cloud.learned) / len(cloud.learned),
+            sum(cloud.retained) / len(cloud.retained),
+            xerr=cloud.learned_half_width,
+            yerr=cloud.retained_half_width,
+            marker=mark,
+            markersize=8,
+            markeredgecolor="white",
+            color=colour,
+            linewidth=1.8,
+            label=cloud.label,
+            zorder=3,
+        )
+    axis.set_title(f"{panel.title}\n", fontsize=11, fontweight="bold")
+    axis.text(
+        0.5, 1.02, panel.caption, transform=axis.transAxes, ha="center", va="bottom", fontsize=8
+    )
+    axis.set_xlabel("trained task: change of accuracy (points)")
+    axis.xaxis.set_major_locator(MaxNLocator(6))
+    axis.grid(color="#dddddd", linewidth=0.6)
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.margins(0.12)
+
+
+def _legend_entries(axes: list[Axes]) -> tuple[list, list[str]]:
+    entries = {}
+    for axis in axes:
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)
+    return list(entries.values()), list(entries)
