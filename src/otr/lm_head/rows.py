@@ -180,7 +180,11 @@ def _overwrite_with_gradient(
         total_weight_R = total_weight_R + missed_RK.sum(1)
         columns.append(words_RK)
         amounts.append(missed_RK)
-    for part in (weights.rollout_policy_T, weights.uniform_T):
+    rollout_policy_R = weights.rollout_policy_T
+    if needs.temperature == 1.0:
+        # W pi - w pi for q = pi: left out of both, where it would only add rounding.
+        rollout_policy_R = None
+    for part in (rollout_policy_R, weights.uniform_T):
         if part is not None:
             total_weight_R = total_weight_R + part
     columns_RN, amounts_RN = torch.cat(columns, 1), torch.cat(amounts, 1)
@@ -194,11 +198,11 @@ def _overwrite_with_gradient(
         if weights.entropy_T is not None:
             surprise = log_prob + sums.entropy_R[:, None]
             gradient += log_prob.exp().mul_(surprise).mul_(weights.entropy_T[:, None])
-        if weights.rollout_policy_T is not None:
+        if rollout_policy_R is not None:
             assert sums.rollout_log_total_R is not None and needs.temperature is not None
             rollout = (block - sums.top_R[:, None]).div_(needs.temperature)
             rollout.sub_(sums.rollout_log_total_R[:, None]).exp_()
-            gradient -= rollout.mul_(weights.rollout_policy_T[:, None])
+            gradient -= rollout.mul_(rollout_policy_R[:, None])
         if weights.uniform_T is not None:
             gradient -= (weights.uniform_T / logits_RV.shape[1])[:, None]
         torch.mul(gradient, slope, out=block)

@@ -1,14 +1,19 @@
 """The run file: one YAML document, with dotted overrides from the command line."""
 
-import dataclasses
+import io
+import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from otr.errors import UserError, suggestion
+
+Kind = TypeVar("Kind", bound="Section")
 
 
 class Section(BaseModel):
@@ -47,6 +52,9 @@ class Data(Section):
     tools: str = "tools"
     """Column of the tool definitions of a conversation, where the data has one."""
 
+    chat_template_kwargs: dict[str, Any] = {}
+    """Variables of the chat template, such as `enable_thinking: false`."""
+
     supervise: Literal["all", "last"] = "all"
     """Which assistant turns of a conversation are learned, where the data does not say."""
 
@@ -60,7 +68,7 @@ class Data(Section):
 class Samples(Section):
     """Generations of fixed prompts during training, shown and kept in samples.jsonl."""
 
-    every_steps: int = Field(default=0, ge=0)
+    every_steps: int = Field(default=50, ge=0)
     """Steps between generations; 0 for none."""
 
     prompts: list[str] = []
@@ -103,3 +111,124 @@ class Run(Section):
         if not value.strip():
             raise ValueError("is empty")
         return value
+
+
+def load_run(path: str | Path, overrides: Sequence[str] = ()) -> Run:
+    """A run file with its overrides applied, checked.
+
+    Raises: UserError that names file, line and key, with the nearest right one.
+    """
+    document = read_yaml(Path(path))
+    for override in overrides:
+        apply_override(document, override)
+    return checked(Run, document, str(path))
+
+
+def read_yaml(path: Path) -> CommentedMap:
+    """A YAML 1.2 document that is a mapping, with the line of every key.
+
+    Raises: UserError with file and line.
+    """
+    try:
+        document = YAML(typ="rt").load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (IsADirectoryError, PermissionError) as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text: {error}; save it as UTF-8") from None
+    except MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        problem = str(error.problem or error.context).splitlines()[0]
+        raise UserError(f"{path}{line}: not valid YAML: {problem}") from None
+    except YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from None
+    if not isinstance(document, CommentedMap):
+        found = "nothing" if document is None else type(document).__name__
+        raise UserError(f"{path}: expected sections such as `model:` and `data:`, found {found}")
+    return document
+
+
+def apply_override(document: dict[str, Any], override: str) -> None:
+    """Set one dotted key of a document: `training.learning_rate=2e-5`; values are YAML.
+
+    Raises: UserError if it is not of that form, or passes through a value that is no section.
+    """
+    match = re.fullmatch(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)=(.*)", override, re.DOTALL)
+    if match is None:
+        raise UserError(
+            f"override {override!r}: expected section.key=value, such as training.max_steps=100"
+        )
+    *sections, last = match[1].split(".")
+    try:
+        value = YAML(typ="safe", pure=True).load(io.StringIO(match[2]))
+    except YAMLError:
+        raise UserError(f"override {override!r}: the value is not valid YAML; quote it") from None
+    for section in sections:
+        if document.get(section) is None:
+            document[section] = {}
+        document = document[section]
+        if not isinstance(document, dict):
+            raise UserError(f"override {override!r}: {section} is a value, not a section")
+    document[last] = value
+
+
+def checked(kind: type[Kind], document: dict[str, Any], source: str) -> Kind:
+    """A document as a section of the given kind.
+
+    Raises: UserError that names the key, where it stands, what was found and the way out.
+    """
+    try:
+        return kind.model_validate(document)
+    except ValidationError as error:
+        problems = [_explained(kind, document, source, problem) for problem in error.errors()]
+        shown = problems[:5] + [f"… and {len(problems) - 5} more"] * (len(problems) > 5)
+        raise UserError("\n".join(shown)) from None
+
+
+def to_yaml(section: Section) -> str:
+    """The section as a YAML document, every option spelled out."""
+    out = io.StringIO()
+    yaml = YAML()
+    yaml.default_flow_style = False
+    yaml.dump(section.model_dump(mode="json"), out)
+    return out.getvalue()
+
+
+def _explained(kind: type[BaseModel], document: dict[str, Any], source: str, problem: Any) -> str:
+    path = [str(part) for part in problem["loc"]]
+    names = [part for part in path if not part.isdigit() and part.isidentifier()]
+    where = f"{source}{_line(document, names)}: {'.'.join(names)}"
+    if problem["type"] == "extra_forbidden":
+        known = _fields(kind, names[:-1])
+        return f"{where}: no such key{suggestion(names[-1], known)} (there are {', '.join(known)})"
+    if problem["type"] == "missing":
+        return f"{where}: is missing; add it"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{where}: {message[0].lower()}{message[1:]}, found {_short(problem['input'])}"
+
+
+def _line(document: Any, names: list[str]) -> str:
+    """`, line N` of the deepest of the nested keys that the file has."""
+    line = ""
+    for name in names:
+        if not isinstance(document, CommentedMap) or name not in document:
+            break
+        if name in document.lc.data:
+            line = f", line {document.lc.key(name)[0] + 1}"
+        document = document[name]
+    return line
+
+
+def _fields(kind: type[BaseModel], sections: list[str]) -> list[str]:
+    for section in sections:
+        inner = kind.model_fields[section].annotation
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        kind = inner
+    return list(kind.model_fields)
+
+
+def _short(value: Any) -> str:
+    text = repr(value) if not isinstance(value, dict | list) else type(value).__name__
+    return text if len(text) <= 80 else text[:77] + "…"

@@ -1,0 +1,65 @@
+"""`otr`: parse, call, print."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from otr import __version__
+from otr.errors import UserError
+
+COMMANDS = {
+    "demo": "compare SFT, DFT and OTR on an embedded model, in about three minutes",
+    "check": "look at a run's data and settings without training",
+    "train": "fine-tune a model as a run file says",
+    "eval": "score a model or a run on benchmarks",
+}
+"""Each is a module of this folder with `add_arguments(parser)` and `run(arguments) -> int`."""
+
+_MODULES = {"eval": "evaluate"}
+
+_FAILED, _USER_ERROR, _INTERRUPTED = 1, 2, 130
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status: 0 done, 1 a run that failed, 2 something the
+    user must change."""
+    words = sys.argv[1:] if words is None else list(words)
+    parser = argparse.ArgumentParser(
+        prog="otr",
+        description="Fine-tune language models with One-Token Rollout.",
+        epilog="`otr COMMAND --help` shows an example of each.",
+    )
+    parser.add_argument("--version", action="version", version=f"otr {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    chosen = next((word for word in words if not word.startswith("-")), None)
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(
+            name,
+            help=summary,
+            description=summary[0].upper() + summary[1:] + ".",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        # Only the chosen command's module is imported: `otr --help` stays quick.
+        if name == chosen:
+            _module(name).add_arguments(command)
+    arguments = parser.parse_args(words)
+    try:
+        return _module(arguments.command).run(arguments)
+    except UserError as error:
+        print(f"otr {arguments.command}: {error}", file=sys.stderr)
+        return _USER_ERROR
+    except FloatingPointError as error:
+        print(f"otr {arguments.command}: {error}", file=sys.stderr)
+        return _FAILED
+    except KeyboardInterrupt:
+        print(f"otr {arguments.command}: interrupted", file=sys.stderr)
+        return _INTERRUPTED
+
+
+def _module(name: str):
+    return import_module(f"otr.commands.{_MODULES.get(name, name)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

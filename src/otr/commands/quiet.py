@@ -1,0 +1,18 @@
+"""Other libraries' messages, kept out of the way of ours."""
+
+import os
+import warnings
+
+
+def quiet_libraries() -> None:
+    """Show only errors of transformers, datasets and TRL, and no warnings."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+    warnings.simplefilter("ignore")
+
+    import datasets
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    datasets.disable_progress_bars()

@@ -1,0 +1,42 @@
+"""`otr train`: fine-tune a model as a run file says."""
+
+import argparse
+import sys
+
+_EXAMPLE = """example:
+  otr train recipe.yaml objective.num_rollouts=64 training.learning_rate=2e-5
+
+A run file:
+  model: demo                       # a hub id, a folder, or demo for the embedded model
+  data: {train: rows.jsonl, prompt: question, completion: answer}
+  objective: {name: otr}            # sft | dft | otr, and its options
+  training: {learning_rate: 1.0e-4, max_steps: 100}     # any field of TRL's SFTConfig
+  output_dir: runs/first
+
+The run folder gets metrics.jsonl, samples.jsonl and model/, which `from_pretrained` loads."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.epilog = _EXAMPLE
+    parser.add_argument("recipe", help="the run file, YAML")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="section.key=value", help="settings that replace the file's"
+    )
+    parser.add_argument(
+        "--restart", action="store_true", help="replace the run that output_dir already holds"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train, and say where the run lies."""
+    from otr.commands.quiet import quiet_libraries
+    from otr.training.config import load_run
+
+    recipe = load_run(arguments.recipe, arguments.overrides)
+    quiet_libraries()
+    from otr.training.pipeline import train
+
+    folder = train(recipe, restart=arguments.restart)
+    print(f"trained: {folder / 'model'}", file=sys.stderr)
+    return 0

@@ -1,0 +1,74 @@
+"""What a run was made with: versions, git state, hardware, data hashes; no secrets."""
+
+import hashlib
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+_PACKAGES = ("otr", "torch", "transformers", "trl", "accelerate", "peft", "datasets", "tokenizers")
+
+
+def environment(data_sources: list[str]) -> dict[str, Any]:
+    """Versions, git state, hardware, and the SHA-256 of every local data file."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {name: _version(name) for name in _PACKAGES},
+        "git": _git_state(),
+        "hardware": _hardware(),
+        "data_sha256": {
+            str(path): _sha256(path) for source in data_sources for path in _files(Path(source))
+        },
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git_state() -> dict[str, Any] | None:
+    """Commit of the folder the run was started in, and whether files differ from it."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", *words], capture_output=True, text=True, timeout=10, check=True
+        ).stdout.strip()
+
+    try:
+        return {
+            "commit": git("rev-parse", "HEAD"),
+            "changed": bool(git("status", "--porcelain", "--untracked-files=no")),
+        }
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _hardware() -> dict[str, Any]:
+    return {
+        "processor": platform.processor() or platform.machine(),
+        "num_cores": psutil.cpu_count(logical=False),
+        "num_threads": torch.get_num_threads(),
+        "memory_mb": psutil.virtual_memory().total // 2**20,
+        "accelerators": [
+            torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())
+        ],
+    }
+
+
+def _files(source: Path) -> list[Path]:
+    if source.is_dir():
+        return sorted(path for path in source.rglob("*") if path.is_file())
+    return [source] if source.is_file() else []
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

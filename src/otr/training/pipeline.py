@@ -1,0 +1,286 @@
+"""From a run file to a run folder."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import LoraConfig
+from transformers import PreTrainedTokenizerBase
+from transformers.trainer_callback import PrinterCallback
+from trl.trainer.sft_config import SFTConfig
+
+from otr import runs
+from otr.errors import UserError
+from otr.objectives import Objective, objective_from_options, options_of
+from otr.pretrained import load_model, load_tokenizer
+from otr.training.config import Run, to_yaml
+from otr.training.data import read_rows
+from otr.training.environment import environment
+from otr.training.options import built
+from otr.training.progress import Metrics, Progress, SampleGenerations
+from otr.training.tokens import TokenReport, tokenized_dataset
+from otr.training.trainer import OTRTrainer
+
+_DECIDED_BY_DATA = (
+    "assistant_only_loss",
+    "completion_only_loss",
+    "dataset_text_field",
+    "dataset_kwargs",
+    "truncation_mode",
+)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run whose settings and data have been read and found good; nothing is written yet."""
+
+    run: Run
+    objective: Objective
+    arguments: SFTConfig
+    lora: LoraConfig | None
+    tokenizer: PreTrainedTokenizerBase
+    train_dataset: Dataset
+    validation_dataset: Dataset | None
+    report: TokenReport
+
+
+def prepare(run: Run) -> Prepared:
+    """Check every setting, and read and tokenize the data.
+
+    Raises: UserError for whatever the user must change.
+    """
+    try:
+        objective = objective_from_options(run.objective)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    arguments = _arguments(run)
+    lora = None
+    if run.lora is not None:
+        lora = built(LoraConfig, "lora", run.lora, task_type="CAUSAL_LM")
+    tokenizer = _tokenizer(run, arguments)
+    rows = read_rows(run.data.train, split=run.data.split, limit=run.data.limit)
+    train_dataset, report = tokenized_dataset(rows, run.data, tokenizer, arguments.max_length)
+    validation_dataset = None
+    if run.data.validation is not None:
+        rows = read_rows(run.data.validation, split=run.data.split)
+        validation_dataset, _ = tokenized_dataset(rows, run.data, tokenizer, arguments.max_length)
+    return Prepared(
+        run, objective, arguments, lora, tokenizer, train_dataset, validation_dataset, report
+    )
+
+
+def train(run: Run, *, restart: bool = False, progress: bool = True) -> Path:
+    """Train as the run file says, and return the run folder.
+
+    Raises: UserError for whatever the user must change, before anything is written;
+    FloatingPointError if the loss stops being finite.
+    """
+    folder = Path(run.output_dir)
+    _check_folder(folder, restart)
+    prepared = prepare(run)
+    model = load_model(
+        run.model,
+        trust_remote_code=prepared.arguments.trust_remote_code,
+        **(prepared.arguments.model_init_kwargs or {}),
+    )
+    _check_vocabulary(model, prepared)
+    if restart:
+        _remove_run(folder)
+    with _removed_if_refused(folder):
+        trainer = _trainer(prepared, model, folder, progress)
+    _write_head(prepared, folder)
+    trainer.train()
+    _save_model(trainer, folder / runs.MODEL)
+    return folder
+
+
+def _arguments(run: Run) -> SFTConfig:
+    for option in _DECIDED_BY_DATA:
+        if option in run.training:
+            raise UserError(
+                f"training.{option}: the `data:` section decides what is supervised and what "
+                "happens to long rows; leave it out"
+            )
+    arguments = built(
+        SFTConfig,
+        "training",
+        {**_defaults(run), **run.training},
+        output_dir=str(Path(run.output_dir) / runs.CHECKPOINTS),
+        seed=run.seed,
+        loss_type="nll",
+        disable_tqdm=True,
+    )
+    for option, low in (("learning_rate", 0.0), ("per_device_train_batch_size", 1)):
+        if getattr(arguments, option) < low:
+            raise UserError(
+                f"training.{option}: must be at least {low:g}, found {getattr(arguments, option)}"
+            )
+    return arguments
+
+
+def _defaults(run: Run) -> dict[str, Any]:
+    """Where our defaults differ from TRL's: every step is logged, to the run folder alone, and
+    16-bit arithmetic and recomputed activations are for accelerators."""
+    accelerator = torch.cuda.is_available()
+    defaults: dict[str, Any] = {
+        "report_to": "none",
+        "logging_steps": 1,
+        "gradient_checkpointing": accelerator,
+    }
+    if not run.training.get("fp16"):
+        defaults["bf16"] = accelerator and torch.cuda.is_bf16_supported()
+    if run.data.validation is not None and "eval_strategy" not in run.training:
+        defaults |= {"eval_strategy": "steps", "eval_steps": 0.2}
+    return defaults
+
+
+def _tokenizer(run: Run, arguments: SFTConfig) -> PreTrainedTokenizerBase:
+    options = arguments.model_init_kwargs or {}
+    tokenizer = load_tokenizer(
+        run.model,
+        trust_remote_code=arguments.trust_remote_code,
+        **{key: options[key] for key in ("revision",) if key in options},
+    )
+    if arguments.eos_token is not None:
+        if arguments.eos_token not in tokenizer.get_vocab():
+            raise UserError(
+                f"training.eos_token: {arguments.eos_token!r} is not in the model's vocabulary"
+            )
+        tokenizer.eos_token = arguments.eos_token
+    if tokenizer.eos_token is None:
+        raise UserError(
+            "the model's tokenizer has no end token, so the model would never learn to stop; "
+            "set training.eos_token"
+        )
+    if arguments.chat_template_path is not None:
+        template = Path(arguments.chat_template_path)
+        if not template.is_file():
+            raise UserError(
+                f"training.chat_template_path: there is no file {str(template)!r}; give a Jinja "
+                "template file"
+            )
+        tokenizer.chat_template = template.read_text(encoding="utf-8")
+    return tokenizer
+
+
+def _check_folder(folder: Path, restart: bool) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"output_dir: {folder} is a file; give a folder")
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    if not (folder / runs.CONFIG).is_file():
+        raise UserError(
+            f"output_dir: {folder} holds files that are not a run's; give an empty or new folder"
+        )
+    if not restart:
+        raise UserError(
+            f"output_dir: {folder} already holds a run; give another folder, or --restart to "
+            "replace it"
+        )
+
+
+def _check_vocabulary(model: Any, prepared: Prepared) -> None:
+    largest = max(max(row) for row in prepared.train_dataset["input_ids"])
+    rows = model.get_input_embeddings().weight.shape[0]
+    if largest >= rows:
+        raise UserError(
+            f"model: its tokenizer makes token {largest}, but the model knows only {rows}; "
+            "tokenizer and weights do not belong together"
+        )
+
+
+def _remove_run(folder: Path) -> None:
+    """Remove what a run has written, and nothing else."""
+    for name in (runs.CHECKPOINTS, runs.MODEL):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for name in (
+        runs.CONFIG, runs.ENVIRONMENT, runs.METRICS, runs.SAMPLES, runs.SCORES, runs.ANSWERS,
+    ):  # fmt: skip
+        (folder / name).unlink(missing_ok=True)
+
+
+@contextmanager
+def _removed_if_refused(folder: Path) -> Iterator[None]:
+    """The trainer makes its folder before it looks at everything; leave none behind."""
+    existed = folder.exists()
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"output_dir: {folder} cannot be written: {error.strerror}") from None
+    except ValueError as error:
+        if not existed:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise UserError(str(error)) from error
+
+
+def _trainer(prepared: Prepared, model: Any, folder: Path, progress: bool) -> OTRTrainer:
+    run = prepared.run
+    callbacks: list[Any] = [Metrics(folder / runs.METRICS)]
+    if run.samples.every_steps:
+        callbacks.append(
+            SampleGenerations(
+                _sample_prompts(prepared),
+                prepared.tokenizer,
+                run.samples.every_steps,
+                run.samples.max_new_tokens,
+                folder / runs.SAMPLES,
+                shown=progress,
+            )
+        )
+    if progress:
+        callbacks.append(Progress())
+    trainer = OTRTrainer(
+        model=model,
+        args=prepared.arguments,
+        objective=prepared.objective,
+        train_dataset=prepared.train_dataset,
+        eval_dataset=prepared.validation_dataset,
+        processing_class=prepared.tokenizer,
+        peft_config=prepared.lora,
+        callbacks=callbacks,
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _sample_prompts(prepared: Prepared) -> list[list[int]]:
+    """The prompts that the file names; else those of the first two examples."""
+    if prepared.run.samples.prompts:
+        return [prepared.tokenizer(prompt)["input_ids"] for prompt in prepared.run.samples.prompts]
+    dataset = prepared.validation_dataset or prepared.train_dataset
+    prompts = []
+    for row in dataset.select(range(min(2, len(dataset)))):
+        supervised = [label != -100 for label in row["labels"]]  # type: ignore[index]
+        # Plain text is supervised from its first token on; its opening words are the prompt.
+        prompts.append(row["input_ids"][: supervised.index(True) or 8])  # type: ignore[index]
+    return prompts
+
+
+def _write_head(prepared: Prepared, folder: Path) -> None:
+    run = prepared.run
+    resolved = run.model_copy(
+        update={
+            "objective": options_of(prepared.objective),
+            "training": {**_defaults(run), **run.training},
+        }
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    sources = [run.data.train] + ([run.data.validation] if run.data.validation else [])
+    runs.write_json(folder / runs.ENVIRONMENT, environment(sources))
+    runs.write_text(folder / runs.CONFIG, to_yaml(resolved))
+
+
+def _save_model(trainer: OTRTrainer, folder: Path) -> None:
+    """Safetensors and tokenizer, whole or not at all."""
+    aside = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(aside, ignore_errors=True)
+    trainer.save_model(str(aside))
+    if trainer.is_world_process_zero():
+        (aside / "training_args.bin").unlink(missing_ok=True)
+        (aside / "README.md").unlink(missing_ok=True)
+        aside.rename(folder)

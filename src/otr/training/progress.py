@@ -1,0 +1,138 @@
+"""What a run writes and shows while it trains."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+from transformers import TrainerCallback
+
+from otr import runs
+
+COLUMNS = (
+    "step", "epoch", "loss", "nll", "entropy", "mean_token_accuracy", "hit_rate", "reward",
+    "target_weight", "grad_norm", "learning_rate", "tokens_per_second", "peak_memory_mb",
+    "num_tokens",
+)  # fmt: skip
+"""The columns of every line of metrics.jsonl, for every objective, in this order."""
+
+
+class Metrics(TrainerCallback):
+    """Appends each log line to metrics.jsonl."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        if not state.is_world_process_zero or not logs:
+            return
+        row = {"step": state.global_step, **logs}
+        if "loss" in row:
+            row = {name: row.pop(name) for name in COLUMNS if name in row} | row
+        elif not any(name.startswith("eval_") for name in row):
+            return
+        runs.append_jsonl(self.path, row)
+
+
+class Progress(TrainerCallback):
+    """A progress bar with loss, NLL, tokens per second and the time left; lines without a
+    terminal."""
+
+    def __init__(self) -> None:
+        self.bar: tqdm | None = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.is_world_process_zero:
+            self.bar = tqdm(
+                total=state.max_steps,
+                initial=state.global_step,
+                unit="step",
+                dynamic_ncols=True,
+                mininterval=0.2 if sys.stderr.isatty() else 5.0,
+            )
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.bar is not None:
+            self.bar.update(state.global_step - self.bar.n)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        if self.bar is None or not logs:
+            return
+        if "loss" in logs:
+            self.bar.set_postfix_str(
+                f"loss {logs['loss']:.4f}  nll {logs['nll']:.4f}  "
+                f"{logs['tokens_per_second']:,.0f} tokens/s",
+                refresh=False,
+            )
+        elif "eval_loss" in logs:
+            self.bar.write(
+                f"step {state.global_step}: evaluation loss {logs['eval_loss']:.4f}, "
+                f"nll {logs['eval_nll']:.4f}",
+                file=sys.stderr,
+            )
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+
+class SampleGenerations(TrainerCallback):
+    """Greedy generations of fixed prompts, shown and kept in samples.jsonl."""
+
+    def __init__(
+        self,
+        prompts: list[list[int]],
+        tokenizer: Any,
+        every_steps: int,
+        max_new_tokens: int,
+        path: Path,
+        shown: bool = True,
+    ) -> None:
+        self.prompts, self.tokenizer, self.path, self.shown = prompts, tokenizer, path, shown
+        self.every_steps, self.max_new_tokens = every_steps, max_new_tokens
+
+    def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        last = state.global_step == state.max_steps
+        if not state.is_world_process_zero or (state.global_step % self.every_steps and not last):
+            return
+        for prompt in self.prompts:
+            output = self._generated(model, prompt)
+            row = {
+                "step": state.global_step,
+                "prompt": self.tokenizer.decode(prompt),
+                "output": output,
+            }
+            runs.append_jsonl(self.path, row)
+            if not self.shown:
+                continue
+            shown = printable(output if len(output) <= 300 else output[:299] + "…")
+            tqdm.write(f"step {state.global_step}: {shown}", file=sys.stderr)
+
+    def _generated(self, model: Any, prompt: list[int]) -> str:
+        training = model.training
+        model.eval()
+        try:
+            tokens = torch.tensor([prompt], device=model.device)
+            with torch.no_grad():
+                output = model.generate(
+                    input_ids=tokens,
+                    attention_mask=torch.ones_like(tokens),
+                    max_new_tokens=self.max_new_tokens,
+                    do_sample=False,
+                    temperature=None,
+                    top_p=None,
+                    top_k=None,
+                    pad_token_id=self.tokenizer.pad_token_id,
+                )
+        finally:
+            model.train(training)
+        return self.tokenizer.decode(output[0, len(prompt) :], skip_special_tokens=True)
+
+
+def printable(text: str) -> str:
+    """Text on one line that cannot steer a terminal: control characters are spelled out."""
+    return "".join(
+        character if character.isprintable() else repr(character)[1:-1] for character in text
+    )

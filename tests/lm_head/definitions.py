@@ -1,0 +1,174 @@
+"""The objectives by their definitions, for holding the backends to.
+
+Nothing here uses the package's weights or statistics: each loss is written as its paper has it,
+over float64 logits, and differentiated by autograd.
+
+Shapes: T tokens, V vocabulary, K rollouts.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from otr.objectives import DFT, OTR, SFT, Needs, Objective, Statistics, Weights
+
+Definition = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""Logits (T, V), labels (T,) and drawn words (T, K) to losses (T,)."""
+
+
+def _of_label(values_TV: Tensor, labels_T: Tensor) -> Tensor:
+    return values_TV.gather(1, labels_T[:, None])[:, 0]
+
+
+def sft(logits_TV: Tensor, labels_T: Tensor, words_TK: Tensor | None) -> Tensor:
+    return torch.nn.functional.cross_entropy(logits_TV, labels_T, reduction="none")
+
+
+def dft(logits_TV: Tensor, labels_T: Tensor, words_TK: Tensor | None) -> Tensor:
+    p_T = _of_label(logits_TV.softmax(-1), labels_T)
+    return -p_T.detach() * p_T.log()
+
+
+def otr_sampled(wrong_reward: float) -> Definition:
+    def loss(logits_TV: Tensor, labels_T: Tensor, words_TK: Tensor | None) -> Tensor:
+        assert words_TK is not None
+        hit_TK = (words_TK == labels_T[:, None]).to(logits_TV.dtype)
+        reward_TK = hit_TK + wrong_reward * (1 - hit_TK)
+        return -(reward_TK * logits_TV.log_softmax(-1).gather(1, words_TK)).mean(1)
+
+    return loss
+
+
+def otr_exact(temperature: float, wrong_reward: float) -> Definition:
+    """The expectation of the sampled loss: every word's reward, weighted by its probability."""
+
+    def loss(logits_TV: Tensor, labels_T: Tensor, words_TK: Tensor | None) -> Tensor:
+        q_TV = (logits_TV / temperature).softmax(-1).detach()
+        reward_TV = torch.full_like(q_TV, wrong_reward).scatter(1, labels_T[:, None], 1.0)
+        return -(q_TV * reward_TV * logits_TV.log_softmax(-1)).sum(-1)
+
+    return loss
+
+
+# Objectives that the package does not have: they show that the seam carries other families.
+
+
+@dataclass(frozen=True)
+class Smoothed(Objective):
+    name = "smoothed"
+    epsilon = 0.1
+
+    def weights(self, statistics: Statistics) -> Weights:
+        ones_T = torch.ones_like(statistics.log_prob_T)
+        return Weights(label_T=(1 - self.epsilon) * ones_T, uniform_T=self.epsilon * ones_T)
+
+
+def smoothed(logits_TV: Tensor, labels_T: Tensor, words_TK: Tensor | None) -> Tensor:
+    return torch.nn.functional.cross_entropy(
+        logits_TV, labels_T, reduction="none", label_smoothing=0.1
+    )
+
+
+@dataclass(frozen=True)
+class Contrast(Objective):
+    """The label against a sharpened policy: e_y - softmax(z / 0.7)."""
+
+    name = "contrast"
+
+    def needs(self) -> Needs:
+        return Needs(temperature=0.7)
+
+    def weights(self, statistics: Statistics) -> Weights:
+        ones_T = torch.ones_like(statistics.log_prob_T)
+        return Weights(label_T=ones_T, rollout_policy_T=-ones_T)
+
+
+def contrast(logits_TV: Tensor, labels_T: Tensor, words_TK: Tensor | None) -> Tensor:
+    q_TV = (logits_TV / 0.7).softmax(-1).detach()
+    log_pi_TV = logits_TV.log_softmax(-1)
+    return -_of_label(log_pi_TV, labels_T) + (q_TV * log_pi_TV).sum(-1)
+
+
+@dataclass(frozen=True)
+class WithEntropy(Objective):
+    name = "with-entropy"
+
+    def weights(self, statistics: Statistics) -> Weights:
+        ones_T = torch.ones_like(statistics.log_prob_T)
+        return Weights(label_T=ones_T, entropy_T=0.3 * ones_T)
+
+
+def with_entropy(logits_TV: Tensor, labels_T: Tensor, words_TK: Tensor | None) -> Tensor:
+    entropy_T = torch.distributions.Categorical(logits=logits_TV).entropy()
+    return sft(logits_TV, labels_T, None) - 0.3 * entropy_T
+
+
+@dataclass(frozen=True)
+class Unlikely(Objective):
+    """Pushes each distinct wrong word that was drawn down by pi / (1 - pi)."""
+
+    name = "unlikely"
+
+    def needs(self) -> Needs:
+        return Needs(temperature=1.2, num_rollouts=9, missed_words=True, missed_statistics=True)
+
+    def weights(self, statistics: Statistics) -> Weights:
+        assert statistics.missed_log_prob_TK is not None
+        assert statistics.missed_repeats_TK is not None
+        prob_TK = statistics.missed_log_prob_TK.exp()
+        return Weights(
+            label_T=torch.ones_like(statistics.log_prob_T),
+            missed_TK=-prob_TK / (1 - prob_TK) / statistics.missed_repeats_TK,
+        )
+
+
+def unlikely(logits_TV: Tensor, labels_T: Tensor, words_TK: Tensor | None) -> Tensor:
+    assert words_TK is not None
+    log_pi_TV = logits_TV.log_softmax(-1)
+    drawn_TV = torch.zeros_like(logits_TV).scatter(1, words_TK, 1.0)
+    drawn_TV = drawn_TV.scatter(1, labels_T[:, None], 0.0)
+    pi_TV = log_pi_TV.exp().detach()
+    odds_TV = torch.where(drawn_TV > 0, pi_TV / (1 - pi_TV), 0.0)
+    return -_of_label(log_pi_TV, labels_T) + (odds_TV * log_pi_TV).sum(-1)
+
+
+@dataclass(frozen=True)
+class ByTopEntropy(Objective):
+    name = "by-top-entropy"
+
+    def needs(self) -> Needs:
+        return Needs(top_entropy=20)
+
+    def weights(self, statistics: Statistics) -> Weights:
+        assert statistics.top_entropy_T is not None
+        weight_T = statistics.top_entropy_T / torch.tensor(20.0).log()
+        return Weights(label_T=weight_T, loss_T=-statistics.log_prob_T)
+
+
+def by_top_entropy(logits_TV: Tensor, labels_T: Tensor, words_TK: Tensor | None) -> Tensor:
+    """Reports the NLL; its gradient is weighted by the entropy of the 20 likeliest words."""
+    top = torch.distributions.Categorical(logits=logits_TV.detach().topk(20).values)
+    nll_T = sft(logits_TV, labels_T, None)
+    weighted_T = nll_T * top.entropy() / torch.tensor(20.0).log()
+    return weighted_T + (nll_T - weighted_T).detach()
+
+
+CASES: dict[str, tuple[Objective, Definition]] = {
+    "sft": (SFT(), sft),
+    "dft": (DFT(), dft),
+    "otr": (OTR(), otr_sampled(-0.1)),
+    "otr-no-punishment": (OTR(wrong_reward=0.0), otr_sampled(0.0)),
+    "otr-few": (OTR(num_rollouts=5, temperature=2.0, wrong_reward=-0.7), otr_sampled(-0.7)),
+    "otr-exact": (OTR(num_rollouts="exact"), otr_exact(1.3, -0.1)),
+    "otr-exact-self": (
+        OTR(num_rollouts="exact", temperature=1.0, wrong_reward=0.2),
+        otr_exact(1.0, 0.2),
+    ),
+    "smoothed": (Smoothed(), smoothed),
+    "contrast": (Contrast(), contrast),
+    "with-entropy": (WithEntropy(), with_entropy),
+    "unlikely": (Unlikely(), unlikely),
+    "by-top-entropy": (ByTopEntropy(), by_top_entropy),
+}

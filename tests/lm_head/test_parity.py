@@ -1,0 +1,287 @@
+"""Every backend against the definitions in float64: values and every gradient."""
+
+import itertools
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from otr.lm_head import BACKENDS, HeadOutput, chunked, linear_loss, logits_loss
+from otr.objectives import OTR, SFT, Objective
+from tests.lm_head.definitions import CASES, Definition
+
+SIZES = [(255, 507, 123), (7, 130, 16), (1, 129, 3), (64, 4099, 24)]
+TRANSFORMS = [(1.0, None), (0.7, None), (1.0, 8.0), (1.6, 5.0)]
+
+
+def problem(tokens: int, vocabulary: int, width: int, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    """Hidden states, weight, bias and labels, a third of the labels ignored."""
+    generator = torch.Generator().manual_seed(tokens * vocabulary)
+    hidden = torch.randn(tokens, width, generator=generator, dtype=torch.float64)
+    weight = torch.randn(vocabulary, width, generator=generator, dtype=torch.float64)
+    bias = torch.randn(vocabulary, generator=generator, dtype=torch.float64)
+    labels = torch.randint(0, vocabulary, (tokens,), generator=generator)
+    # Some labels are likely, so that draws hit them.
+    logits = hidden @ weight.T
+    labels[::2] = logits.argmax(-1)[::2]
+    labels[1::3] = -100
+    return hidden.to(dtype), (2 * weight / width**0.5).to(dtype), bias.to(dtype), labels
+
+
+def gradients(out: HeadOutput, leaves: list[Tensor]) -> list[Tensor]:
+    return list(torch.autograd.grad(out.loss, leaves))
+
+
+def defined(
+    definition: Definition,
+    leaves: list[Tensor],
+    labels: Tensor,
+    words: Tensor | None,
+    scale: float,
+    softcap: float | None,
+) -> tuple[Tensor, list[Tensor]]:
+    """The loss and gradients by definition, in float64."""
+    doubles = [leaf.detach().double().requires_grad_() for leaf in leaves]
+    logits = doubles[0] if len(doubles) == 1 else doubles[0] @ doubles[1].T
+    if len(doubles) == 3:
+        logits = logits + doubles[2]
+    logits = scale * logits
+    if softcap is not None:
+        logits = softcap * torch.tanh(logits / softcap)
+    kept = labels != -100
+    losses = definition(logits[kept], labels[kept], None if words is None else words[kept])
+    loss = losses.sum() / max(int(kept.sum()), 1)
+    return loss.detach(), list(torch.autograd.grad(loss, doubles))
+
+
+def assert_close(found: Tensor, expected: Tensor, tolerance: float, what: str) -> None:
+    error = (found.double() - expected).norm() / expected.norm().clamp(min=1e-12)
+    assert error <= tolerance, f"{what}: relative error {error:.2e} above {tolerance:.0e}"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_values_and_gradients_are_the_definitions(
+    name: str, backend: str, dtype: torch.dtype
+) -> None:
+    objective, definition = CASES[name]
+    tolerance = 3e-5 if dtype == torch.float32 else 1e-12
+    for size, (scale, softcap), with_bias in itertools.product(SIZES, TRANSFORMS, (True, False)):
+        hidden, weight, bias, labels = problem(*size, dtype)
+        leaves = [leaf.requires_grad_() for leaf in (hidden, weight, bias)[: 3 if with_bias else 2]]
+        out = linear_loss(
+            hidden,
+            weight,
+            labels,
+            objective,
+            bias=bias if with_bias else None,
+            logit_scale=scale,
+            logit_softcap=softcap,
+            seed=11,
+            backend=backend,
+            return_rollouts=True,
+        )
+        loss, expected = defined(definition, leaves, labels, out.rollouts, scale, softcap)
+        case = f"{name} {backend} {size} scale {scale} softcap {softcap}"
+        assert_close(out.loss, loss, tolerance, f"{case}: loss")
+        for leaf, found, wanted in zip(
+            ("hidden", "weight", "bias"), gradients(out, leaves), expected, strict=False
+        ):
+            assert found.dtype == dtype
+            assert_close(found, wanted, tolerance, f"{case}: gradient of {leaf}")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", CASES)
+def test_logits_loss_is_the_definition(name: str, backend: str) -> None:
+    objective, definition = CASES[name]
+    hidden, weight, _, labels = problem(255, 507, 123, torch.float32)
+    logits = (hidden @ weight.T).requires_grad_()
+    out = logits_loss(
+        logits, labels, objective, logit_softcap=6.0, backend=backend, return_rollouts=True
+    )
+    loss, (expected,) = defined(definition, [logits], labels, out.rollouts, 1.0, 6.0)
+    assert_close(out.loss, loss, 3e-5, "loss")
+    assert_close(gradients(out, [logits])[0], expected, 3e-5, "gradient of logits")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_backends_agree_on_every_statistic_and_rollout(name: str) -> None:
+    hidden, weight, bias, labels = problem(255, 507, 123, torch.float64)
+    outputs = [
+        linear_loss(
+            hidden, weight, labels, CASES[name][0], bias=bias, backend=backend, return_rollouts=True
+        )
+        for backend in BACKENDS
+    ]
+    for field in ("log_prob", "entropy", "hit_rate", "reward", "target_weight", "is_top1"):
+        torch.testing.assert_close(getattr(outputs[0], field), getattr(outputs[1], field))
+        assert (getattr(outputs[1], field)[labels == -100] == 0).all()
+    first, second = outputs[0].rollouts, outputs[1].rollouts
+    assert (first is None and second is None) or torch.equal(first, second)  # type: ignore[arg-type]
+
+
+def test_statistics_are_what_they_are_called() -> None:
+    hidden, weight, _, labels = problem(255, 507, 123, torch.float64)
+    objective = OTR(num_rollouts=64, temperature=1.7, wrong_reward=-0.3)
+    out = linear_loss(hidden, weight, labels, objective, return_rollouts=True)
+    kept = labels != -100
+    logits, words = (hidden @ weight.T)[kept], out.rollouts
+    assert words is not None
+    pi = torch.distributions.Categorical(logits=logits)
+    hit_rate = (words[kept] == labels[kept, None]).double().mean(1)
+    torch.testing.assert_close(out.log_prob[kept], pi.log_prob(labels[kept]))
+    torch.testing.assert_close(out.entropy[kept], pi.entropy())
+    torch.testing.assert_close(out.hit_rate[kept], hit_rate)
+    torch.testing.assert_close(out.reward[kept], hit_rate - 0.3 * (1 - hit_rate))
+    torch.testing.assert_close(out.target_weight[kept], hit_rate)
+    assert torch.equal(out.is_top1[kept] == 1, logits.argmax(-1) == labels[kept])
+    assert 0.01 < hit_rate.mean() < 0.9 and hit_rate.max() > 0.1
+
+
+@pytest.mark.parametrize(
+    "objective", [SFT(), OTR(wrong_reward=0.0), OTR(num_rollouts="exact")], ids=str
+)
+def test_sixteen_bit_inputs_lose_no_more_than_their_own_rounding(objective: Objective) -> None:
+    hidden, weight, _, labels = problem(255, 507, 123, torch.bfloat16)
+    leaves = [hidden.requires_grad_(), weight.requires_grad_()]
+    found = linear_loss(hidden, weight, labels, objective)
+    doubles = [leaf.detach().double().requires_grad_() for leaf in leaves]
+    truth = linear_loss(*doubles, labels, objective, backend="reference")  # type: ignore[misc]
+    assert abs(found.loss - truth.loss) <= 1e-5 * abs(truth.loss)
+    for gradient, expected in zip(gradients(found, leaves), gradients(truth, doubles), strict=True):
+        assert gradient.dtype == torch.bfloat16
+        rounded = (expected.bfloat16().double() - expected).norm()
+        assert (gradient.double() - expected).norm() <= 1.05 * rounded
+
+
+def test_autocast_does_not_round_the_logits() -> None:
+    hidden, weight, _, labels = problem(64, 507, 24, torch.float32)
+    plain = linear_loss(hidden, weight, labels, SFT())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(linear_loss(hidden, weight, labels, SFT()).loss, plain.loss)
+
+
+def test_a_common_offset_of_the_logits_does_not_matter() -> None:
+    hidden, weight, _, labels = problem(64, 507, 24, torch.float64)
+    for objective, _ in CASES.values():
+        at_zero = linear_loss(hidden, weight, labels, objective, return_rollouts=True)
+        bias = torch.full((507,), 1e6, dtype=torch.float64)
+        far = linear_loss(hidden, weight, labels, objective, bias=bias, return_rollouts=True)
+        torch.testing.assert_close(far.loss, at_zero.loss, rtol=1e-7, atol=1e-9)
+        assert far.rollouts is None or torch.equal(far.rollouts, at_zero.rollouts)  # type: ignore[arg-type]
+
+
+def test_extreme_logits_give_finite_losses_and_gradients() -> None:
+    logits = torch.zeros(3, 300)
+    logits[0, 0], logits[1, 1], logits[2] = 1e4, -1e4, 3e4
+    labels = torch.tensor([5, 1, 7])
+    # pi / (1 - pi) of a certain word is infinite by definition, so `unlikely` is left out.
+    for objective, _ in (case for name, case in CASES.items() if name != "unlikely"):
+        leaf = logits.clone().requires_grad_()
+        out = logits_loss(leaf, labels, objective)
+        assert out.loss.isfinite() and (out.log_prob <= 0).all()
+        assert gradients(out, [leaf])[0].isfinite().all()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_tokens_without_supervision_change_nothing_but_the_divisor(backend: str) -> None:
+    hidden, weight, _, labels = problem(255, 507, 123, torch.float32)
+    kept = labels != -100
+    out = linear_loss(hidden, weight, labels, SFT(), backend=backend)
+    alone = linear_loss(hidden[kept], weight, labels[kept], SFT(), backend=backend)
+    torch.testing.assert_close(out.loss, alone.loss)
+    halved = linear_loss(
+        hidden, weight, labels, SFT(), backend=backend, num_tokens=2 * int(kept.sum())
+    )
+    torch.testing.assert_close(halved.loss, out.loss / 2)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_batch_without_any_supervision_gives_zero_and_zero_gradients(backend: str) -> None:
+    hidden, weight = torch.randn(4, 8, requires_grad=True), torch.randn(20, 8, requires_grad=True)
+    out = linear_loss(hidden, weight, torch.full((4,), -100), OTR(), backend=backend)
+    assert out.loss == 0
+    assert all((gradient == 0).all() for gradient in gradients(out, [hidden, weight]))
+
+
+def test_a_frozen_head_gets_no_gradient_and_none_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden, weight, bias, labels = problem(255, 507, 123, torch.float32)
+    hidden.requires_grad_()
+    made = largest_tensors(lambda: linear_loss(hidden, weight, labels, OTR(), bias=bias))
+    assert (507, 123) not in made
+    out = linear_loss(hidden, weight, labels, OTR(), bias=bias)
+    assert gradients(out, [hidden])[0].norm() > 0
+
+
+def test_the_chunked_head_never_holds_the_logits_of_all_tokens(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(chunked, "_CHUNK_ELEMENTS", 64 * 4099)
+    hidden, weight, bias, labels = problem(1024, 4099, 24, torch.float32)
+    leaves = [leaf.requires_grad_() for leaf in (hidden, weight, bias)]
+    for objective, _ in CASES.values():
+
+        def step(objective: Objective = objective) -> None:
+            linear_loss(hidden, weight, labels, objective, bias=bias).loss.backward()
+
+        largest = max(torch.Size(shape).numel() for shape in largest_tensors(step))
+        rollouts = 128 * 64 * objective.needs().num_rollouts
+        assert largest <= max(64 * 4099, rollouts, 4099 * 24), objective.name
+    assert all(leaf.grad is not None for leaf in leaves)
+
+
+def test_without_gradients_wanted_none_are_made() -> None:
+    hidden, weight, _, labels = problem(64, 507, 24, torch.float32)
+    hidden.requires_grad_()
+    with torch.no_grad():
+        assert (64, 24) not in largest_tensors(lambda: linear_loss(hidden, weight, labels, SFT()))
+        assert not linear_loss(hidden, weight, labels, SFT()).loss.requires_grad
+
+
+def largest_tensors(step) -> set[tuple[int, ...]]:  # type: ignore[no-untyped-def]
+    """Shapes of all tensors that are made while `step` runs."""
+    shapes: set[tuple[int, ...]] = set()
+
+    class Recorder(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            out = func(*args, **(kwargs or {}))
+            for value in out if isinstance(out, tuple | list) else (out,):
+                if isinstance(value, Tensor):
+                    shapes.add(tuple(value.shape))
+            return out
+
+    with Recorder():
+        step()
+    return shapes
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hidden": torch.zeros(4, 9)}, "share their width"),
+        ({"hidden": torch.zeros(2, 2, 8)}, "hidden must be a floating matrix"),
+        ({"weight": torch.zeros(20, 8, dtype=torch.int64)}, "weight must be a floating matrix"),
+        ({"labels": torch.zeros(5, dtype=torch.int64)}, "labels must be int64 of shape (4,)"),
+        ({"labels": torch.zeros(4, dtype=torch.int32)}, "labels must be int64"),
+        ({"labels": torch.tensor([0, 1, 2, 20])}, "below the vocabulary's size 20, found 20"),
+        ({"labels": torch.tensor([0, 1, 2, -1])}, "found -1"),
+        ({"bias": torch.zeros(8)}, "bias must have shape (20,)"),
+        ({"token_keys": torch.zeros(4)}, "token_keys must be int64"),
+        ({"logit_softcap": 0.0}, "logit_softcap must be above 0"),
+        ({"backend": "chunky"}, "did you mean 'chunked'"),
+        ({"objective": "otr"}, "objective must be one of otr's"),
+    ],
+)
+def test_a_wrong_argument_is_named(change: dict, message: str) -> None:
+    arguments = {
+        "hidden": torch.zeros(4, 8),
+        "weight": torch.zeros(20, 8),
+        "labels": torch.zeros(4, dtype=torch.int64),
+        "objective": SFT(),
+    } | change
+    with pytest.raises(ValueError) as error:
+        linear_loss(**arguments)
+    assert message in str(error.value)
