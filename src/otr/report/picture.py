@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -38,9 +39,10 @@ class Panel:
     clouds: tuple[Cloud, ...]
 
 
-# Okabe and Ito's palette, in the order in which it stays apart for every kind of colour vision;
-# the marks differ too, for print in grey.
+# Okabe and Ito's palette, which stays apart for every common kind of colour vision; the marks
+# differ too, for print in grey.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
+_NARROWEST_POINTS = 8.0
 _MARKS = ("o", "s", "D", "^", "v", "P")
 
 
@@ -54,18 +56,27 @@ def draw_trade_off(
     """
     assert panels
     labels = list(dict.fromkeys(cloud.label for panel in panels for cloud in panel.clouds))
-    figure = Figure(figsize=(4.0 * len(panels) + 0.6, 4.6), layout="constrained")
+    figure = Figure(figsize=(4.4 * len(panels) + 0.6, 5.0), layout="constrained")
     FigureCanvasAgg(figure)
     axes = [figure.add_subplot(1, len(panels), index + 1) for index in range(len(panels))]
     for axis, panel in zip(axes, panels, strict=True):
         _draw_panel(axis, panel, labels)
-    axes[0].set_ylabel("other tasks: change of accuracy (points)")
+    axes[0].set_ylabel("other tasks: points gained ↑")
     handles, names = _legend_entries(axes)
-    figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False)
+    legend = figure.legend(
+        handles,
+        names,
+        loc="outside lower center",
+        ncols=len(names),
+        frameon=False,
+        title="dot: one seed    cross: mean and 95 % interval    grey lines: the untuned model",
+    )
+    legend.get_title().set_fontsize(9)
     folder.mkdir(parents=True, exist_ok=True)
     svg, png = folder / f"{name}.svg", folder / f"{name}.png"
-    # Without the date, the same numbers give the same file.
-    figure.savefig(svg, metadata={"Date": None})
+    # Without the date, and with names that are not random, the same numbers give the same file.
+    with rc_context({"svg.hashsalt": name}):
+        figure.savefig(svg, metadata={"Date": None})
     figure.savefig(png, dpi=144)
     return svg, png
 
@@ -82,7 +93,7 @@ def _draw_panel(axis: Axes, panel: Panel, labels: list[str]) -> None:
             s=26,
             marker=mark,
             color=colour,
-            alpha=0.45,
+            alpha=0.55,
             linewidths=0,
             zorder=2,
         )
@@ -95,20 +106,37 @@ def _draw_panel(axis: Axes, panel: Panel, labels: list[str]) -> None:
             markersize=8,
             markeredgecolor="white",
             color=colour,
-            linewidth=1.8,
+            linewidth=1.5,
             label=cloud.label,
             zorder=3,
         )
-    axis.set_title(f"{panel.title}\n", fontsize=11, fontweight="bold")
-    axis.text(
-        0.5, 1.02, panel.caption, transform=axis.transAxes, ha="center", va="bottom", fontsize=8
+    num_lines = panel.caption.count("\n") + 1 if panel.caption else 0
+    axis.set_title(panel.title, fontsize=11, fontweight="bold", pad=8 + 12 * num_lines)
+    axis.annotate(
+        panel.caption,
+        xy=(0.5, 1),
+        xycoords="axes fraction",
+        xytext=(0, 5),
+        textcoords="offset points",
+        ha="center",
+        va="bottom",
+        fontsize=8.5,
     )
-    axis.set_xlabel("trained task: change of accuracy (points)")
-    axis.xaxis.set_major_locator(MaxNLocator(6))
-    axis.grid(color="#dddddd", linewidth=0.6)
+    axis.set_xlabel("trained task: points gained →")
+    for values in (axis.xaxis, axis.yaxis):
+        values.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10], min_n_ticks=3))
+    axis.set_xlim(*_limits(axis.get_xlim()))
+    axis.set_ylim(*_limits(axis.get_ylim()))
+    axis.grid(color="#e4e4e4", linewidth=0.6)
     axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)
-    axis.margins(0.12)
+
+
+def _limits(drawn: tuple[float, float]) -> tuple[float, float]:
+    """The drawn range with a margin, wide enough that a point or two do not look like much."""
+    low, high = drawn
+    missing = max(0.0, _NARROWEST_POINTS - (high - low)) / 2
+    return low - missing, high + missing
 
 
 def _legend_entries(axes: list[Axes]) -> tuple[list, list[str]]:
