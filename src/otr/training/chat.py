@@ -125,7 +125,8 @@ def _turn(
             "another template with training.chat_template_path, or set data.chat_template_kwargs, "
             "such as {enable_thinking: false}."
         )
-    return i, text, (len(prompt), _end(text, len(text), special_texts(tokenizer))[0])
+    end, _ = _end(text, len(text), special_texts(tokenizer))
+    return i, text, (len(prompt), max(end, len(prompt)))
 
 
 def _end(text: str, stop: int, special: Sequence[str]) -> tuple[int, str]:
@@ -168,7 +169,9 @@ def _marked_rendering(
     learned = "".join(text[start:end] for start, end in spans)
     left_out = _left_out(conversation, last, text)
     for i in conversation.supervised:
-        left_out |= _check_answer(conversation, i, learned)
+        left_out |= _check_answer(conversation, i, learned, verb="mark as generated")
+    if not spans:
+        raise UserError(f"{conversation.origin}: the chat template marks nothing as generated")
     return Rendering(
         text=text, spans=tuple(spans), origin=conversation.origin, left_out=frozenset(left_out)
     )
@@ -202,7 +205,9 @@ def _supervised_marks(
     return [mark for i, mark in pairs if i in conversation.supervised]
 
 
-def _check_answer(conversation: Conversation, i: int, learned: str) -> set[str]:
+def _check_answer(
+    conversation: Conversation, i: int, learned: str, verb: str = "render"
+) -> set[str]:
     """Check that the learned text holds the answer; says whether its reasoning is left out."""
     message: Message = conversation.messages[i]
     # The template may move reasoning written in the content; what follows it is the answer.
@@ -212,8 +217,8 @@ def _check_answer(conversation: Conversation, i: int, learned: str) -> set[str]:
         if not contains(learned, part):
             what = "call of the tool" if part in names else "answer"
             raise UserError(
-                f"{conversation.origin}, message {i + 1}: the chat template does not render the "
-                f"{what} {part.strip()[:60]!r}, so it would not be learned\nChoose another "
+                f"{conversation.origin}, message {i + 1}: the chat template does not {verb} "
+                f"the {what} {part.strip()[:60]!r}, so it would not be learned\nChoose another "
                 "template with training.chat_template_path, or change the row."
             )
     reasoning = (*thoughts, message.get("reasoning_content", ""))

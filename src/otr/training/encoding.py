@@ -105,6 +105,9 @@ class Encoder:
 def encoded(renderings: Sequence[Rendering], encoder: Encoder) -> list[Example]:
     """Renderings as examples; what leads to an answer is tokenized apart from the answer.
 
+    So an answer has the tokens that follow its prompt in generation, also where a later answer is
+    learned in the same example.
+
     Raises: UserError naming the row if the tokens of an answer do not decode to it.
     """
     heads = [rendering.text[: rendering.spans[0][0]] for rendering in renderings]

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from peft import LoraConfig
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 from trl.trainer.sft_config import SFTConfig
 
@@ -83,20 +83,35 @@ def train(run: Run, *, restart: bool = False, progress: bool = True) -> Path:
     folder = Path(run.output_dir)
     _check_folder(folder, restart)
     prepared = prepare(run)
-    model = load_model(
-        run.model,
-        trust_remote_code=prepared.arguments.trust_remote_code,
-        **(prepared.arguments.model_init_kwargs or {}),
-    )
-    _check_vocabulary(model, prepared)
+    model = loaded_model(prepared)
     if restart:
         _remove_run(folder)
     with _removed_if_refused(folder):
-        trainer = _trainer(prepared, model, folder, progress)
+        trainer = build_trainer(prepared, model, _callbacks(prepared, folder, progress))
     _write_head(prepared, folder)
     trainer.train()
     _save_model(trainer, folder / runs.MODEL)
     return folder
+
+
+def loaded_model(prepared: Prepared) -> PreTrainedModel:
+    """The run's model with its weights.
+
+    Raises: UserError if it cannot be loaded, or does not know the data's tokens.
+    """
+    model = load_model(
+        prepared.run.model,
+        trust_remote_code=prepared.arguments.trust_remote_code,
+        **_model_options(prepared.arguments),
+    )
+    largest = max(max(row) for row in prepared.train_dataset["input_ids"])
+    num_rows = model.get_input_embeddings().weight.shape[0]
+    if largest >= num_rows:
+        raise UserError(
+            f"model: its tokenizer makes token {largest}, but the model knows only {num_rows}; "
+            "tokenizer and weights do not belong together"
+        )
+    return model
 
 
 def _arguments(run: Run) -> SFTConfig:
@@ -140,11 +155,11 @@ def _defaults(run: Run) -> dict[str, Any]:
 
 
 def _tokenizer(run: Run, arguments: SFTConfig) -> PreTrainedTokenizerBase:
-    options = arguments.model_init_kwargs or {}
+    options = _model_options(arguments)
     tokenizer = load_tokenizer(
         run.model,
         trust_remote_code=arguments.trust_remote_code,
-        **{key: options[key] for key in ("revision",) if key in options},
+        **{name: options[name] for name in ("revision",) if name in options},
     )
     if arguments.eos_token is not None:
         if arguments.eos_token not in tokenizer.get_vocab():
@@ -168,6 +183,13 @@ def _tokenizer(run: Run, arguments: SFTConfig) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def _model_options(arguments: SFTConfig) -> dict[str, Any]:
+    options = arguments.model_init_kwargs or {}
+    if not isinstance(options, dict):
+        raise UserError(f"training.model_init_kwargs: must be a section, found {options!r}")
+    return options
+
+
 def _check_folder(folder: Path, restart: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise UserError(f"output_dir: {folder} is a file; give a folder")
@@ -181,16 +203,6 @@ def _check_folder(folder: Path, restart: bool) -> None:
         raise UserError(
             f"output_dir: {folder} already holds a run; give another folder, or --restart to "
             "replace it"
-        )
-
-
-def _check_vocabulary(model: Any, prepared: Prepared) -> None:
-    largest = max(max(row) for row in prepared.train_dataset["input_ids"])
-    rows = model.get_input_embeddings().weight.shape[0]
-    if largest >= rows:
-        raise UserError(
-            f"model: its tokenizer makes token {largest}, but the model knows only {rows}; "
-            "tokenizer and weights do not belong together"
         )
 
 
@@ -218,22 +230,13 @@ def _removed_if_refused(folder: Path) -> Iterator[None]:
         raise UserError(str(error)) from error
 
 
-def _trainer(prepared: Prepared, model: Any, folder: Path, progress: bool) -> OTRTrainer:
-    run = prepared.run
-    callbacks: list[Any] = [Metrics(folder / runs.METRICS)]
-    if run.samples.every_steps:
-        callbacks.append(
-            SampleGenerations(
-                _sample_prompts(prepared),
-                prepared.tokenizer,
-                run.samples.every_steps,
-                run.samples.max_new_tokens,
-                folder / runs.SAMPLES,
-                shown=progress,
-            )
-        )
-    if progress:
-        callbacks.append(Progress())
+def build_trainer(
+    prepared: Prepared, model: PreTrainedModel, callbacks: list[TrainerCallback]
+) -> OTRTrainer:
+    """The trainer of a prepared run.
+
+    Raises: ValueError where the model and the settings cannot work together.
+    """
     trainer = OTRTrainer(
         model=model,
         args=prepared.arguments,
@@ -246,6 +249,23 @@ def _trainer(prepared: Prepared, model: Any, folder: Path, progress: bool) -> OT
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def _callbacks(prepared: Prepared, folder: Path, progress: bool) -> list[TrainerCallback]:
+    samples = prepared.run.samples
+    callbacks: list[TrainerCallback] = [Metrics(folder / runs.METRICS)]
+    if samples.every_steps:
+        callbacks.append(
+            SampleGenerations(
+                _sample_prompts(prepared),
+                prepared.tokenizer,
+                samples.every_steps,
+                samples.max_new_tokens,
+                folder / runs.SAMPLES,
+                shown=progress,
+            )
+        )
+    return callbacks + ([Progress()] if progress else [])
 
 
 def _sample_prompts(prepared: Prepared) -> list[list[int]]:

@@ -9,6 +9,7 @@ from tqdm import tqdm
 from transformers import TrainerCallback
 
 from otr import runs
+from otr.training.audit import visible
 
 COLUMNS = (
     "step", "epoch", "loss", "nll", "entropy", "mean_token_accuracy", "hit_rate", "reward",
@@ -107,7 +108,7 @@ class SampleGenerations(TrainerCallback):
             runs.append_jsonl(self.path, row)
             if not self.shown:
                 continue
-            shown = printable(output if len(output) <= 300 else output[:299] + "…")
+            shown = visible(output if len(output) <= 300 else output[:299] + "…")
             tqdm.write(f"step {state.global_step}: {shown}", file=sys.stderr)
 
     def _generated(self, model: Any, prompt: list[int]) -> str:
@@ -129,10 +130,3 @@ class SampleGenerations(TrainerCallback):
         finally:
             model.train(training)
         return self.tokenizer.decode(output[0, len(prompt) :], skip_special_tokens=True)
-
-
-def printable(text: str) -> str:
-    """Text on one line that cannot steer a terminal: control characters are spelled out."""
-    return "".join(
-        character if character.isprintable() else repr(character)[1:-1] for character in text
-    )

@@ -58,7 +58,7 @@ class OTRTrainer(SFTTrainer):
         model = self.accelerator.unwrap_model(self.model)
         assert isinstance(model, nn.Module)
         output_head(model)
-        self._transform = measured_transform(model)  # type: ignore[arg-type]
+        self.logit_transform = measured_transform(model)  # type: ignore[arg-type]
         # The loss divides by the tokens of the whole optimizer step whatever the model's forward
         # takes, so the trainer must count them.
         self.model_accepts_loss_kwargs = True
@@ -119,8 +119,8 @@ class OTRTrainer(SFTTrainer):
                 nn.functional.pad(labels_NL, added, value=IGNORED).flatten(),
                 self.objective,
                 bias=bias,
-                logit_scale=self._transform.scale,
-                logit_softcap=self._transform.softcap,
+                logit_scale=self.logit_transform.scale,
+                logit_softcap=self.logit_transform.softcap,
                 seed=seed,
                 token_keys=nn.functional.pad(keys_NL, added).flatten(),
                 num_tokens=num_tokens,

@@ -1,0 +1,84 @@
+"""What a run would do, without doing it."""
+
+import math
+from dataclasses import dataclass
+
+from otr.errors import UserError
+from otr.training.audit import Audit, audit, audit_lines
+from otr.training.config import Run
+from otr.training.memory import MemoryEstimate, memory_estimate
+from otr.training.outlook import Outlook, outlook
+from otr.training.pipeline import build_trainer, loaded_model, prepare
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """The audit of the data and, where the model was looked at, the rest."""
+
+    audit: Audit
+    refused: tuple[str, ...]
+    """What `otr train` would refuse; a line each."""
+    num_steps: int | None = None
+    num_epochs: float | None = None
+    memory: MemoryEstimate | None = None
+    outlook: Outlook | None = None
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What would be lost or refused; a line each."""
+        return self.refused + self.audit.problems
+
+    def lines(self, *, colour: bool = False) -> list[str]:
+        """Everything that was found, as lines of text."""
+        lines = audit_lines(self.audit, colour=colour)
+        lines[3:3] = [f"PROBLEM    {line}" for line in self.refused]
+        if self.num_steps is not None:
+            lines += ["", f"steps      {self.num_steps} ({self.num_epochs:.2f} epochs)"]
+        for part in (self.memory, self.outlook):
+            if part is not None:
+                lines += part.lines()
+        number = len(self.problems)
+        verdict = f"{number} problem{'s' * (number > 1)}" if number else "nothing would be lost"
+        return [*lines, "", verdict]
+
+
+def check(run: Run, folder: str, *, with_model: bool = True) -> Check:
+    """Look at a run's data and, with its model loaded, at its steps, memory and labels.
+
+    Overlong rows that training would refuse are set aside here, so that the rest can be seen.
+    `folder` takes what the trainer writes while it is built.
+
+    Raises: UserError for whatever keeps the data from being read at all.
+    """
+    is_strict = run.data.overlong == "error"
+    data = run.data.model_copy(update={"overlong": "drop"}) if is_strict else run.data
+    prepared = prepare(run.model_copy(update={"data": data, "output_dir": folder}))
+    report = prepared.report
+    refused = ()
+    if is_strict and report.overlong:
+        refused = (
+            f"{len(report.overlong)} examples are longer than "
+            f"training.max_length={report.max_length}, the longest has {max(report.lengths)} "
+            f"tokens (first: {report.overlong[0]}); raise it, or set data.overlong to drop or "
+            "truncate",
+        )
+    found = audit(prepared.train_dataset, report, prepared.tokenizer)
+    if not with_model:
+        return Check(audit=found, refused=refused)
+    try:
+        trainer = build_trainer(prepared, loaded_model(prepared), [])
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    per_epoch = len(trainer.get_train_dataloader()) / trainer.args.gradient_accumulation_steps
+    num_steps = trainer.args.max_steps
+    if num_steps <= 0:
+        num_steps = math.ceil(trainer.args.num_train_epochs * max(math.ceil(per_epoch), 1))
+    longest = max(len(row) for row in prepared.train_dataset["input_ids"])
+    return Check(
+        audit=found,
+        refused=refused,
+        num_steps=num_steps,
+        num_epochs=num_steps / per_epoch,
+        memory=memory_estimate(trainer.model, longest, trainer.args),
+        outlook=outlook(trainer),
+    )

@@ -1,0 +1,89 @@
+"""An estimate of a run's peak memory, against what the machine has."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+import torch
+
+_CHUNK_BYTES = 1 << 28
+"""Logits of one chunk of the chunked head, in float32."""
+
+_ADAM_STATES = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryEstimate:
+    """Bytes by what they are for; activations are a rough figure, the rest is counted."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    head: int
+    available: int
+    """Of the accelerator, or of the machine where there is none."""
+
+    @property
+    def total(self) -> int:
+        """The estimated peak."""
+        return self.weights + self.gradients + self.optimizer + self.activations + self.head
+
+    def lines(self) -> list[str]:
+        """The estimate in words."""
+        parts = ("weights", "gradients", "optimizer", "activations", "head")
+        shares = ", ".join(f"{part} {_size(getattr(self, part))}" for part in parts)
+        lines = [f"memory     about {_size(self.total)} of {_size(self.available)} ({shares})"]
+        if self.total > self.available:
+            lines.append(
+                "           this will not fit: lower training.per_device_train_batch_size or "
+                "training.max_length, set training.gradient_checkpointing=true, or use lora"
+            )
+        return lines
+
+
+def memory_estimate(model: Any, longest: int, arguments: Any) -> MemoryEstimate:
+    """The peak memory of a training step of one process.
+
+    Args:
+        model: the model to be trained, adapters included; its weights may be on `meta`.
+        longest: tokens of the longest row.
+        arguments: the run's SFTConfig.
+    """
+    trained = [value for value in model.parameters() if value.requires_grad]
+    gradients = sum(value.numel() * value.element_size() for value in trained)
+    head = model.get_output_embeddings().weight
+    head_gradient = head.numel() * 4 if head.requires_grad else 0
+    tokens = arguments.per_device_train_batch_size * longest
+    return MemoryEstimate(
+        weights=sum(value.numel() * value.element_size() for value in model.parameters()),
+        gradients=gradients,
+        optimizer=_ADAM_STATES * gradients,
+        activations=tokens * _activation_bytes(model.config.get_text_config(), arguments),
+        head=min(_CHUNK_BYTES, tokens * head.shape[0] * 4) + head_gradient,
+        available=_available(),
+    )
+
+
+def _activation_bytes(config: Any, arguments: Any) -> int:
+    """Bytes that a token leaves for the backward pass: per layer the inputs of its products and
+    norms, about 10 widths and 4 widths of its inner layer; one width under checkpointing."""
+    width = config.hidden_size
+    inner = getattr(config, "intermediate_size", None) or 4 * width
+    layer = 10 * width + 4 * inner
+    size = 2 if arguments.bf16 or arguments.fp16 else 4
+    if arguments.gradient_checkpointing:
+        return size * (config.num_hidden_layers * width + layer)
+    return size * config.num_hidden_layers * layer
+
+
+def _available() -> int:
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_properties(0).total_memory
+    return psutil.virtual_memory().total
+
+
+def _size(num_bytes: int) -> str:
+    if num_bytes < 2**30:
+        return f"{num_bytes / 2**20:.0f} MiB"
+    return f"{num_bytes / 2**30:.1f} GiB"
