@@ -35,7 +35,7 @@ SPECIAL = [
 ]
 
 # ChatML with tools, reasoning and tool calls, all of it kept in every turn.
-CHATML = """
+CHATML = r"""
 {%- if tools %}<|im_start|>system
 # Tools
 {% for tool in tools %}{{ tool | tojson }}
@@ -53,8 +53,8 @@ CHATML = """
 {"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}}
 </tool_call>{% endfor %}<|im_end|>{% endgeneration %}
 {%- else %}{{ message.content }}<|im_end|>
-{%- endif %}
-{% endfor %}
+{%- endif %}{{ '\n' }}
+{%- endfor %}
 {%- if add_generation_prompt %}<|im_start|>assistant
 {% endif %}"""
 MARKED = CHATML
