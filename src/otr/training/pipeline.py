@@ -105,7 +105,7 @@ def loaded_model(prepared: Prepared) -> PreTrainedModel:
         **_model_options(prepared.arguments),
     )
     largest = max(max(row) for row in prepared.train_dataset["input_ids"])
-    num_rows = model.get_input_embeddings().weight.shape[0]
+    num_rows = model.get_input_embeddings().weight.shape[0]  # type: ignore[index]
     if largest >= num_rows:
         raise UserError(
             f"model: its tokenizer makes token {largest}, but the model knows only {num_rows}; "
