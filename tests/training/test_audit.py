@@ -111,8 +111,8 @@ def test_the_first_example_shows_what_is_learned():
     lines = audit_lines(audited(rows, byte_level(), separator=" "))
     assert lines[-4:] == [
         r"      | Add:\n",
-        r"      | 2 + 3 ",
-        r"learn | It is\n",
+        r"      | 2 + 3",
+        r"learn |  It is\n",
         r"learn | 5<|endoftext|>",
     ]
 

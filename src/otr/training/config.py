@@ -41,7 +41,7 @@ class Data(Section):
     """Column of the completion, the supervised part; the end token is added to it."""
 
     separator: str = "\n"
-    """Text between prompt and completion."""
+    """Text between prompt and completion; blanks at its end count as the completion's."""
 
     messages: str | None = None
     """Column of a conversation, rendered with the model's chat template."""

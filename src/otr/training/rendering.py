@@ -34,6 +34,8 @@ def plain_rendering(
 ) -> Rendering:
     """A row of text, or of prompt, separator and completion; columns are checked before.
 
+    Blanks between prompt and completion belong to the completion.
+
     Raises: UserError if the tokenizer has no end token.
     """
     end = tokenizer.eos_token
@@ -46,7 +48,13 @@ def plain_rendering(
     if columns.kind == "completion":
         parts = [row.values.get(name) for name in columns.prompt]
         prompt = "\n\n".join(part for part in parts if part and part.strip()) + separator
-        learned = row.values[columns.completion]
+        # Most tokenizers join a blank to the word that follows it. A prompt that ended with one
+        # would make the model learn, and need, a split that it never sees elsewhere.
+        blanks = len(prompt) - len(prompt.rstrip(" "))
+        prompt, learned = (
+            prompt[: len(prompt) - blanks],
+            " " * blanks + row.values[columns.completion],
+        )
     text = prompt + str(learned)
     return Rendering(
         text=text,
