@@ -1,0 +1,233 @@
+"""Every mistake ends in a few lines that name it, with status 2, and leaves nothing behind."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from otr.commands.main import main
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+RECIPE = """\
+model: demo
+data:
+  train: rows.jsonl
+  prompt: question
+  completion: answer
+  separator: " "
+objective:
+  name: otr
+training:
+  max_steps: 1
+  per_device_train_batch_size: 2
+samples: {every_steps: 0}
+output_dir: runs/first
+"""
+
+ROWS = [{"question": "add 8 3 and 4 8 :", "answer": "ans 1 3 1 ."}] * 4
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a recipe and data that are right."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    write_rows(tmp_path, ROWS)
+    return tmp_path
+
+
+def write_rows(folder: Path, rows: list) -> None:
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def recipe(old: str, new: str) -> Callable[[Path], None]:
+    """A change of the recipe's text."""
+
+    def change(folder: Path) -> None:
+        assert old in RECIPE
+        (folder / "recipe.yaml").write_text(RECIPE.replace(old, new))
+
+    return change
+
+
+def rows(*lines: str) -> Callable[[Path], None]:
+    """Other lines in the data file."""
+    return lambda folder: (folder / "rows.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def file(name: str, content: str | bytes) -> Callable[[Path], None]:
+    """One more file."""
+
+    def change(folder: Path) -> None:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+
+    return change
+
+
+def nothing(folder: Path) -> None:
+    """The mistake is in the words of the command."""
+
+
+GOOD = json.dumps(ROWS[0])
+
+RECIPES = {
+    "no such file": (nothing, ["missing.yaml"], "missing.yaml: no such file"),
+    "a folder": (file("sub/x", ""), ["sub"], "sub: cannot be read"),
+    "not YAML": (file("recipe.yaml", "model: [demo\ndata: 3"), [], "recipe.yaml, line 2: not valid"),
+    "empty": (file("recipe.yaml", ""), [], "expected sections such as `model:`"),
+    "a list": (file("recipe.yaml", "- model: demo"), [], "expected sections"),
+    "not text": (file("recipe.yaml", b"\xff\xfe\x00"), [], "not UTF-8 text"),
+    "a tab": (file("recipe.yaml", "model: demo\n\tdata: 1\n"), [], "line 2: not valid YAML"),
+    "a key twice": (recipe("model: demo", "model: demo\nmodel: qwen"), [], "line 2: not valid YAML"),
+    "a misspelt section": (recipe("training:", "trainning:"), [], "line 9: trainning: no such key; did you mean 'training'"),
+    "a misspelt key": (recipe("prompt:", "promt:"), [], "line 4: data.promt: no such key; did you mean 'prompt'"),
+    "a missing section": (recipe("output_dir: runs/first\n", ""), [], "output_dir: is missing; add it"),
+    "a missing key": (recipe("  train: rows.jsonl\n", ""), [], "data.train: is missing"),
+    "a wrong type": (recipe("separator: \" \"", "limit: many"), [], "line 6: data.limit: input should be a valid integer"),
+    "a wrong choice": (recipe("separator: \" \"", "overlong: cut"), [], "data.overlong: input should be 'error', 'drop' or 'truncate', found 'cut'"),
+    "a negative seed": (nothing, ["recipe.yaml", "seed=-1"], "seed: input should be greater than or equal to 0, found -1"),
+    "a section that is a value": (recipe("training:\n  max_steps: 1\n  per_device_train_batch_size: 2", "training: 3"), [], "line 9: training: input should be a valid dictionary, found 3"),
+    "an empty model": (nothing, ["recipe.yaml", "model=''"], "model: is empty"),
+    "an override without value": (nothing, ["recipe.yaml", "seed"], "override 'seed': expected section.key=value"),
+    "an override through a value": (nothing, ["recipe.yaml", "model.name=x"], "model is a value, not a section"),
+    "an override that is not YAML": (nothing, ["recipe.yaml", "seed=[1"], "the value is not valid YAML"),
+    "a misspelt override": (nothing, ["recipe.yaml", "training.learning_rat=1"], "training.learning_rat: SFTConfig has no such field; did you mean 'learning_rate'"),
+}  # fmt: skip
+
+SETTINGS = {
+    "an unknown objective": (["objective.name=ort"], "objective.name must be one of sft, dft, otr, found 'ort'; did you mean 'otr'"),
+    "another objective's option": (["objective.name=sft", "objective.temperature=2"], "objective.temperature: sft has no such option"),
+    "no rollouts": (["objective.num_rollouts=0"], "objective.num_rollouts must be a whole number of at least 1, found 0"),
+    "a temperature of 0": (["objective.temperature=0"], "objective.temperature must be above 0, found 0"),
+    "a reward of 1": (["objective.wrong_reward=1"], "objective.wrong_reward must be below 1, found 1"),
+    "a learning rate in words": (["training.learning_rate=fast"], "training.learning_rate: input should be a valid number"),
+    "a negative learning rate": (["training.learning_rate=-1"], "training.learning_rate: must be at least 0, found -1.0"),
+    "half a step": (["training.max_steps=1.5"], "training.max_steps: input should be a valid integer"),
+    "no batch": (["training.per_device_train_batch_size=0"], "training.per_device_train_batch_size: must be at least 1, found 0"),
+    "an unknown scheduler": (["training.lr_scheduler_type=wavy"], "wavy"),
+    "a second objective": (["training.label_smoothing_factor=0.1"], "label_smoothing_factor=0.1 would be a second objective"),
+    "a loss type": (["training.loss_type=dft"], "training.loss_type: set by otr itself (give `objective:`)"),
+    "an output folder below training": (["training.output_dir=x"], "training.output_dir: set by otr itself"),
+    "a mask setting": (["training.assistant_only_loss=true"], "training.assistant_only_loss: the `data:` section decides"),
+    "no such end token": (["training.eos_token='<stop>'"], "training.eos_token: '<stop>' is not in the model's vocabulary"),
+    "no such template": (["training.chat_template_path=x.jinja"], "there is no file 'x.jinja'"),
+    "a misspelt lora field": (["lora.rank=8"], "lora.rank: LoraConfig has no such field"),
+    "an adapter on the head": (["lora.target_modules=[lm_head]"], "lm_head"),
+    "an adapter nowhere": (["lora.target_modules=[nowhere]"], "nowhere"),
+    "rows too long": (["training.max_length=8"], "4 of 4 examples are longer than training.max_length=8"),
+    "rows all dropped": (["training.max_length=8", "data.overlong=drop"], "none of the 4 rows is left"),
+    "no such data": (["data.train=row.jsonl"], "row.jsonl: no such file; did you mean 'rows.jsonl'"),
+    "no such column": (["data.prompt=questions"], "did you mean 'question'"),
+    "prompt without completion": (["data.completion=null"], "completion"),
+    "messages and prompt": (["data.messages=chat"], "messages"),
+    "no such validation data": (["data.validation=other.jsonl"], "other.jsonl: no such file"),
+    "no such model folder": (["model=./models/first"], "model: there is no folder './models/first'"),
+    "a model that is a file": (["model=rows.jsonl"], "model: 'rows.jsonl' is a file; give the folder"),
+    "an output folder that is a file": (["output_dir=rows.jsonl"], "output_dir: rows.jsonl is a file"),
+    "an output folder of somebody else": (["output_dir=."], "holds files that are not a run's"),
+}  # fmt: skip
+
+DATA = {
+    "not JSON": (rows(GOOD, "{question"), "rows.jsonl, line 2"),
+    "no object": (rows(GOOD, "[1, 2]"), "rows.jsonl, line 2"),
+    "nothing": (rows(""), "rows.jsonl"),
+    "an answer that is a number": (rows(GOOD, '{"question": "a", "answer": 3}'), "rows.jsonl, line 2"),
+    "an answer that is missing": (rows(GOOD, '{"question": "a"}'), "rows.jsonl, line 2"),
+    "an answer that is empty": (rows(GOOD, '{"question": "a", "answer": " "}'), "rows.jsonl, line 2"),
+    "bytes that are no text": (file("rows.jsonl", b"\xff\xfe{}"), "rows.jsonl"),
+}  # fmt: skip
+
+MODELS = {
+    "no config": (file("model/x", ""), "the folder 'model' has no config.json"),
+    "a broken config": (file("model/config.json", "{"), "model/config.json is not valid JSON"),
+    "an unknown architecture": (file("model/config.json", '{"model_type": "nothing"}'), "cannot load 'model'"),
+    "no weights or tokenizer": (file("model/config.json", '{"model_type": "llama"}'), "cannot load 'model'"),
+}  # fmt: skip
+
+
+def refused(words: list[str], folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """Run a command that must be refused, and return what it said."""
+    before = sorted(path for path in folder.rglob("*"))
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert 0 < len(said.splitlines()) <= 6, said
+    assert "Traceback" not in said and len(said) < 1500
+    assert sorted(path for path in folder.rglob("*")) == before, "something was left behind"
+    return said
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_wrong_recipe_is_refused(
+    name: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change, words, message = RECIPES[name]
+    change(folder)
+    assert message in refused(["train", *(words or ["recipe.yaml"])], folder, capsys)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_wrong_setting_is_refused(
+    name: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overrides, message = SETTINGS[name]
+    assert message in refused(["train", "recipe.yaml", *overrides], folder, capsys)
+
+
+@pytest.mark.parametrize("name", DATA)
+@pytest.mark.parametrize("command", ["train", "check"])
+def test_wrong_data_are_refused(
+    name: str, command: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change, message = DATA[name]
+    change(folder)
+    assert message in refused([command, "recipe.yaml"], folder, capsys)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_wrong_model_folder_is_refused(
+    name: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change, message = MODELS[name]
+    change(folder)
+    assert message in refused(["train", "recipe.yaml", "model=model"], folder, capsys)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["eval", "demo", "--benchmark", "dmo"], "did you mean 'demo'"),
+        (["eval", "demo", "--benchmark", "gsm8k=none.jsonl"], "none.jsonl"),
+        (["eval", "demo", "--benchmark", "demo/in_domain", "--samples", "4"], "temperature"),
+        (["eval", "demo", "--benchmark", "demo/in_domain", "--limit", "0"], "limit"),
+        (["eval", "nowhere/at/all", "--benchmark", "demo/in_domain"], "there is no folder"),
+    ],
+)
+def test_a_wrong_evaluation_is_refused(
+    words: list[str], message: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert message in refused(words, folder, capsys)
+
+
+@pytest.mark.parametrize("words", [[], ["trian"], ["train"], ["train", "recipe.yaml", "--fast"]])
+def test_wrong_words_are_refused_by_the_parser(words: list[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(words)
+    assert exit_.value.code == 2
+
+
+def test_a_run_is_not_overwritten(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "recipe.yaml"]) == 0
+    metrics = (folder / "runs/first/metrics.jsonl").read_text()
+    assert "already holds a run" in refused(["train", "recipe.yaml"], folder, capsys)
+    # Not even with --restart, before everything else is known to be right.
+    said = refused(["train", "recipe.yaml", "objective.name=ort", "--restart"], folder, capsys)
+    assert "objective.name" in said
+    assert (folder / "runs/first/metrics.jsonl").read_text() == metrics
+    (folder / "runs/first/notes.txt").write_text("mine")
+    assert main(["train", "recipe.yaml", "--restart"]) == 0
+    assert (folder / "runs/first/notes.txt").read_text() == "mine"
+    assert len((folder / "runs/first/metrics.jsonl").read_text().splitlines()) == 1
