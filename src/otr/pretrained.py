@@ -1,6 +1,5 @@
 """Loading a model and its tokenizer: a hub id, a folder, or an embedded base model."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from transformers import (
 
 from otr.demo import base_model_folder
 from otr.errors import UserError
+from otr.runs import read_json
 
 
 def model_location(name: str) -> str:
@@ -28,13 +28,12 @@ def model_location(name: str) -> str:
         return str(embedded)
     folder = Path(name).expanduser()
     if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise UserError(f"model: the folder {name!r} has no config.json, so it is not a model")
-        try:
-            json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise UserError(f"model: {name}/config.json is not valid JSON: {error}") from None
-        return str(folder)
+        # An adapter's folder names its base model in a config of its own.
+        for config in (folder / "config.json", folder / "adapter_config.json"):
+            if config.is_file():
+                read_json(config)
+                return str(folder)
+        raise UserError(f"model: the folder {name!r} has no config.json, so it is not a model")
     if folder.exists():
         raise UserError(f"model: {name!r} is a file; give the folder that holds config.json")
     if name.startswith((".", "/", "~")) or name.count("/") > 1:

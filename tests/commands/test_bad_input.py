@@ -143,7 +143,7 @@ DATA = {
 
 MODELS = {
     "no config": (file("model/x", ""), "the folder 'model' has no config.json"),
-    "a broken config": (file("model/config.json", "{"), "model/config.json is not valid JSON"),
+    "a broken config": (file("model/config.json", "{"), "model/config.json: not valid JSON"),
     "an unknown architecture": (file("model/config.json", '{"model_type": "nothing"}'), "cannot load 'model'"),
     "no weights or tokenizer": (file("model/config.json", '{"model_type": "llama"}'), "cannot load 'model'"),
 }  # fmt: skip

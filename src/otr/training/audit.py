@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from otr.training.encoding import IGNORED
+from otr.lm_head import IGNORED
 from otr.training.tokens import TokenReport
 
 if TYPE_CHECKING:

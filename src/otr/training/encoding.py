@@ -8,9 +8,9 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from otr.errors import UserError
+from otr.lm_head import IGNORED
 from otr.training.rendering import Rendering, letters, special_texts
 
-IGNORED = -100
 # Few texts join to one token with these; the likeliest to stay apart comes first.
 CONTEXTS = ("\n", ":", "]", "0", "x")
 

@@ -109,14 +109,15 @@ def fused_head(
     """While open, a forward pass of `model` calls `loss(hidden, weight, bias)` in its head.
 
     `hidden` is what the head was given, (…, D). The answers are appended to the list this
-    yields. The model's own logits are one column of zeros meanwhile.
+    yields. The model's own logits are one column of zeros meanwhile, that depend on the loss:
+    data parallelism finds the parameters that take part by walking back from a forward's outputs.
     """
     head = output_head(model)
     outputs: list[HeadOutput] = []
 
     def forward(hidden: Tensor) -> Tensor:
         outputs.append(loss(hidden, head.weight, head.bias))
-        return hidden.new_zeros(*hidden.shape[:-1], 1)
+        return hidden.new_zeros(*hidden.shape[:-1], 1) + 0 * outputs[-1].loss
 
     with _exchanged_forward(head, forward):
         yield outputs

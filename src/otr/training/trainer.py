@@ -135,7 +135,9 @@ class OTRTrainer(SFTTrainer):
         (head,) = heads
         self._note(mode, head, num_supervised, num_tokens, inputs)
 
-        loss = head.loss
+        # Zero, but with it the backward pass begins at the forward's output, where sharded and
+        # data-parallel models have their hooks.
+        loss = head.loss + 0 * outputs.logits.sum()
         if num_items_in_batch is not None and self.args.average_tokens_across_devices:
             # Data parallelism averages gradients over processes; the divisor counted all of them.
             loss = loss * (self.accelerator.num_processes // self.get_tp_size())

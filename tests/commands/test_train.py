@@ -1,0 +1,208 @@
+"""`otr train`, `otr check` and `otr eval` from a run file to a run folder."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ruamel.yaml import YAML
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from otr import runs
+from otr.commands.main import main
+from otr.training.progress import COLUMNS
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+SHARED = Path(__file__).parents[2].parent / "shared" / "data"
+needs_shared = pytest.mark.skipif(
+    not SHARED.is_dir(), reason="the folder ../shared/data with real data is not there"
+)
+
+ADDITIONS = [
+    {"question": f"add {a} and {b} :", "answer": f"ans {a + b} ."}
+    for a in range(2, 9)
+    for b in range(1, 2)
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    runs.write_jsonl(tmp_path / "rows.jsonl", ADDITIONS)
+    return tmp_path
+
+
+def write_recipe(folder: Path, **changes: Any) -> str:
+    recipe = {
+        "model": "demo",
+        "data": {
+            "train": "rows.jsonl",
+            "prompt": "question",
+            "completion": "answer",
+            "separator": " ",
+        },
+        "objective": {"name": "otr", "num_rollouts": 16},
+        "training": {
+            "max_steps": 6,
+            "per_device_train_batch_size": 4,
+            "learning_rate": 1e-3,
+            "save_strategy": "no",
+        },
+        "samples": {"every_steps": 3, "max_new_tokens": 8},
+        "output_dir": "runs/first",
+    } | changes
+    with open(folder / "recipe.yaml", "w") as file:
+        YAML(typ="safe").dump(recipe, file)
+    return "recipe.yaml"
+
+
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    return list(runs.read_jsonl(folder / "metrics.jsonl"))
+
+
+def test_a_run_folder_holds_what_the_contract_says(folder: Path) -> None:
+    recipe = write_recipe(folder)
+    words = ["training.eval_steps=3", "training.eval_strategy=steps", "data.validation=rows.jsonl"]
+    assert main(["train", recipe, *words]) == 0
+    run = folder / "runs/first"
+    lines = [line for line in metrics(run) if "loss" in line]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    assert all(tuple(line)[: len(COLUMNS)] == COLUMNS for line in lines)
+    evaluations = [line for line in metrics(run) if "eval_loss" in line]
+    assert [line["step"] for line in evaluations] == [3, 6]
+    assert all({"eval_nll", "eval_hit_rate"} <= line.keys() for line in evaluations)
+
+    config = YAML(typ="safe").load((run / "config.yaml").read_text())
+    assert config["objective"] == {
+        "name": "otr", "num_rollouts": 16, "temperature": 1.3, "wrong_reward": -0.1,
+    }  # fmt: skip
+    assert config["training"]["eval_steps"] == 3 and config["data"]["validation"] == "rows.jsonl"
+    environment = json.loads((run / "environment.json").read_text())
+    assert environment["versions"]["torch"] == torch.__version__
+    assert len(environment["data_sha256"]["rows.jsonl"]) == 64
+
+    samples = list(runs.read_jsonl(run / "samples.jsonl"))
+    assert [sample["step"] for sample in samples] == [3, 3, 6, 6]
+    assert samples[0]["prompt"] == "add 2 and 1 :" and samples[0]["output"]
+
+    model = AutoModelForCausalLM.from_pretrained(run / "model")
+    tokenizer = AutoTokenizer.from_pretrained(run / "model")
+    assert model.get_input_embeddings().weight.shape[0] >= len(tokenizer)
+    assert not [path for path in run.rglob("*") if path.suffix in (".bin", ".pt", ".pkl")]
+
+
+def test_a_resolved_config_repeats_the_run(folder: Path) -> None:
+    recipe = write_recipe(folder)
+    assert main(["train", recipe]) == 0
+    assert main(["train", "runs/first/config.yaml", "output_dir=runs/again"]) == 0
+    first, again = [
+        AutoModelForCausalLM.from_pretrained(f"runs/{name}/model") for name in ("first", "again")
+    ]
+    for one, other in zip(first.parameters(), again.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_training_learns_what_the_demonstrations_say(folder: Path) -> None:
+    recipe = write_recipe(folder, objective={"name": "sft"})
+    assert main(["train", recipe, "training.max_steps=60", "samples.every_steps=0"]) == 0
+    lines = metrics(folder / "runs/first")
+    assert lines[-1]["nll"] < 0.1 * lines[0]["nll"]
+    assert lines[-1]["mean_token_accuracy"] > 0.95
+    assert all(line["target_weight"] == 1 for line in lines)
+
+
+def test_an_adapter_is_trained_saved_and_evaluated(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = write_recipe(folder, lora={"r": 4, "target_modules": "all-linear"})
+    assert main(["train", recipe]) == 0
+    base = AutoModelForCausalLM.from_pretrained(Path(runs.__file__).parent / "demo/bases/strong")
+    adapted = AutoModelForCausalLM.from_pretrained("runs/first/model")
+    tokens = torch.arange(20)[None]
+    assert not torch.allclose(base(tokens).logits.float(), adapted(tokens).logits.float())
+    assert main(["eval", "runs/first", "--benchmark", "demo/in_domain", "--limit", "5"]) == 0
+    assert "n = 5" in capsys.readouterr().out
+    assert json.loads((folder / "runs/first/scores.json").read_text())["demo/in_domain"]["n"] == 5
+
+
+def test_check_says_what_would_be_lost_and_trains_nothing(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = write_recipe(folder)
+    assert main(["check", recipe]) == 0
+    said = capsys.readouterr().out
+    for part in ("rows       7 of completion", "steps      6", "memory     about", "labels     mean",
+                 "rollouts   ", "learn |  ans 3 .", "nothing would be lost"):  # fmt: skip
+        assert part in said, part
+    assert not (folder / "runs").exists()
+
+    assert main(["check", recipe, "training.max_length=6", "--data-only"]) == 2
+    assert "none of the 7 rows is left" in capsys.readouterr().err
+    runs.write_jsonl(
+        folder / "rows.jsonl", [*ADDITIONS, {"question": "add 1 " * 40, "answer": "a"}]
+    )
+    assert main(["check", recipe, "training.max_length=30"]) == 2
+    said = capsys.readouterr().out
+    assert "PROBLEM    1 examples are longer than training.max_length=30" in said
+    assert "line 8" in said and "1 problem" in said
+    assert main(["check", recipe, "training.max_length=30", "data.overlong=drop"]) == 0
+
+
+def test_labels_far_from_the_model_are_pointed_out(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs.write_jsonl(
+        folder / "rows.jsonl", [{"question": "Zebra?", "answer": "QUX, QUUX & <corge>!"}] * 8
+    )
+    assert main(["check", write_recipe(folder)]) == 0
+    assert "get almost no signal from OTR" in capsys.readouterr().out
+
+
+CHATS = {
+    "alpaca_en_demo.json": ("completion", 999),
+    "v1_sft_demo.jsonl": ("messages", 500),
+    "glaive_toolcall_en_demo.json": ("messages", 300),
+    "reason_tool_use_demo_50.jsonl": ("messages", 50),
+}
+
+
+@needs_shared
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CHATS)
+def test_real_conversations_load_audit_and_train(
+    name: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kind, number = CHATS[name]
+    recipe = write_recipe(
+        folder,
+        data={"train": str(SHARED / "chat" / name)},
+        training={"max_steps": 2, "per_device_train_batch_size": 2, "max_length": None, "save_strategy": "no"},
+        samples={"every_steps": 0},
+    )  # fmt: skip
+    assert main(["check", recipe, "--data-only"]) == 0
+    assert f"rows       {number} of {kind}" in capsys.readouterr().out
+    assert main(["train", recipe, "data.limit=20"]) == 0
+    lines = metrics(folder / "runs/first")
+    assert len(lines) == 2 and lines[0]["nll"] > 0 and lines[0]["num_tokens"] > 0
+
+
+@needs_shared
+@pytest.mark.slow
+def test_real_mathematics_trains_with_falling_nll(folder: Path) -> None:
+    recipe = write_recipe(
+        folder,
+        data={
+            "train": str(SHARED / "gsm8k/train.jsonl"),
+            "prompt": "question",
+            "completion": "answer",
+            "limit": 400,
+        },
+        objective={"name": "sft"},
+        samples={"every_steps": 0},
+        training={"max_steps": 20, "per_device_train_batch_size": 2, "max_length": 2048, "learning_rate": 3e-3, "save_strategy": "no"},
+    )  # fmt: skip
+    assert main(["train", recipe]) == 0
+    nll = [line["nll"] for line in metrics(folder / "runs/first")]
+    assert sum(nll[-3:]) < 0.5 * sum(nll[:3])
