@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from otr.demo import base_model_folder, tasks
+from otr.demo import base_model_folder, training_data
 from otr.demo.regimes import REGIMES, SEEDS, data_section, write_demonstrations
 from otr.runs import read_jsonl
 
@@ -38,7 +38,7 @@ def test_the_separator_makes_the_text_the_base_was_trained_on(tmp_path: Path) ->
     write_demonstrations(REGIMES[0], 0, path)
     section = data_section(path)
     row = next(read_jsonl(path))
-    problem = tasks.demonstrations(
+    problem = training_data.demonstrations(
         REGIMES[0].style,
         num_demonstrations=256,
         wrong_share=REGIMES[0].wrong_share,

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from otr.demo import tasks
+from otr.demo import training_data
 from otr.demo.tokenizer import demo_tokenizer
 
 TOKENIZER = demo_tokenizer()
@@ -25,15 +25,19 @@ def test_any_text_comes_back_unchanged(text: str) -> None:
 
 
 def test_a_task_has_one_token_a_symbol() -> None:
-    for text in itertools.islice(tasks.pretraining_texts(0), 500):
+    for text in itertools.islice(training_data.pretraining_texts(0), 500):
         assert len(TOKENIZER(text)["input_ids"]) == len(text.split())
-    for style in tasks.STYLES:
-        for problem in tasks.demonstrations(style, num_demonstrations=32, wrong_share=0, seed=0):
+    for style in training_data.STYLES:
+        for problem in training_data.demonstrations(
+            style, num_demonstrations=32, wrong_share=0, seed=0
+        ):
             assert len(TOKENIZER(problem.text)["input_ids"]) == len(problem.text.split())
 
 
 def test_the_prompt_is_a_prefix_of_the_text_in_tokens() -> None:
-    for problem in tasks.demonstrations("mild", num_demonstrations=32, wrong_share=0, seed=0):
+    for problem in training_data.demonstrations(
+        "mild", num_demonstrations=32, wrong_share=0, seed=0
+    ):
         prompt = TOKENIZER(problem.prompt)["input_ids"]
         assert TOKENIZER(problem.text)["input_ids"][: len(prompt)] == prompt
 

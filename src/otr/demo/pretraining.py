@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from otr.demo.tasks import pretraining_texts
 from otr.demo.tokenizer import END, PAD, TURN_END, demo_tokenizer
+from otr.demo.training_data import pretraining_texts
 
 KEPT_STEPS = {"weak": 350, "mid": 500, "strong": 1200}
 """The step at which the run is kept as each base model."""

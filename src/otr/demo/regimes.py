@@ -1,10 +1,11 @@
 """The three regimes of the embedded comparison: which base model, which demonstrations."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from otr.demo.tasks import SEPARATOR, demonstrations
-from otr.runs import write_jsonl
+from otr.demo.tasks import SEPARATOR
+from otr.demo.training_data import demonstrations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,10 +22,10 @@ class Regime:
     """An embedded base model, as in a run file."""
 
     style: str
-    """How the demonstrations are worded; see `otr.demo.tasks.STYLES`."""
+    """How the demonstrations are worded; see `otr.demo.training_data.STYLES`."""
 
     wrong_share: float
-    """The share of demonstrations with a wrong answer."""
+    """The share of demonstrations with a slip in a step, and so a wrong answer."""
 
     num_demonstrations: int = 256
 
@@ -32,7 +33,7 @@ class Regime:
 REGIMES = (
     Regime(
         name="half-wrong",
-        title="strong base, half of the answers wrong",
+        title="strong base, half of the demonstrations wrong",
         model="demo-strong",
         style="mild",
         wrong_share=0.5,
@@ -73,10 +74,8 @@ def write_demonstrations(regime: Regime, seed: int, path: Path) -> None:
         wrong_share=regime.wrong_share,
         seed=seed,
     )
-    write_jsonl(
-        path,
-        [{"prompt": problem.prompt, "completion": problem.completion} for problem in problems],
-    )
+    rows = ({"prompt": each.prompt, "completion": each.completion} for each in problems)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def data_section(path: Path) -> dict[str, str]:

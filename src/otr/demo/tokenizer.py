@@ -8,7 +8,8 @@ else is spelt in bytes. There are no merges to learn.
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from otr.demo.tasks import FILLERS, LETTERS
+from otr.demo.tasks import LETTERS
+from otr.demo.training_data import FILLERS
 
 END = "<|endoftext|>"
 PAD = "<|pad|>"
