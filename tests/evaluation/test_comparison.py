@@ -78,6 +78,21 @@ def test_pairing_sees_what_the_spread_between_seeds_hides(tmp_path: Path) -> Non
     assert result.verdicts() == ["OTR ahead of SFT by 3.0 ± 0.1 points"]
 
 
+def test_other_benchmarks_speak_only_where_there_is_a_difference(tmp_path: Path) -> None:
+    runs = [
+        write_run(tmp_path / f"{name}-{seed}", {"name": name}, seed, 0.5, retention=kept)
+        for name, all_kept in (("sft", (0.5, 0.6, 0.7)), ("dft", (0.8, 0.5, 0.6)))
+        for seed, kept in enumerate(all_kept)
+    ]
+    otr = [
+        write_run(tmp_path / f"otr-{seed}", {"name": "otr"}, seed, 0.5, retention=kept)
+        for seed, kept in enumerate((0.60, 0.71, 0.82))
+    ]
+    result = compared(runs + otr)
+    assert result.side_verdicts() == [f"{KEPT}: OTR ahead of SFT by 11.0 ± 2.5 points"]
+    assert table(result).splitlines()[-1] == result.side_verdicts()[0]
+
+
 def test_one_run_each_gives_no_verdict(tmp_path: Path) -> None:
     assert compared(study(tmp_path, [0.5], [0.9])).verdicts() == [
         "OTR and SFT: +40.0 points in one run each: no verdict"

@@ -6,7 +6,12 @@ import pytest
 from scipy import stats
 
 from otr.evaluation.scores import pass_at_k, score
-from otr.evaluation.statistics import mean_estimate, paired_difference, wilson_interval
+from otr.evaluation.statistics import (
+    mean_estimate,
+    paired_difference,
+    rejected_by_holm,
+    wilson_interval,
+)
 
 
 def test_the_wilson_interval_is_the_published_one() -> None:
@@ -80,6 +85,14 @@ def test_seeds_that_agree_by_chance_are_not_certainty() -> None:
     assert estimate is not None and estimate.half_width == 0.005
     same = paired_difference({0: 0.5, 1: 0.5}, {0: 0.5, 1: 0.5}, grain=0.01)
     assert same is not None and same.p_value == 1.0 and not same.distinguishable
+
+
+def test_holm_rejects_what_the_textbook_example_rejects() -> None:
+    # Four tests at 5 %: 0.005 <= 0.05/4 and 0.01 <= 0.05/3, but 0.03 > 0.05/2 ends it.
+    p_values = {"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.005}
+    assert rejected_by_holm(p_values) == ["d", "a"]
+    assert rejected_by_holm({"a": 0.04}) == ["a"]
+    assert rejected_by_holm({}) == []
 
 
 def test_pass_at_k_is_the_chance_that_a_drawn_subset_holds_a_right_answer() -> None:

@@ -9,7 +9,12 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from otr.errors import UserError
-from otr.evaluation.statistics import Estimate, mean_estimate, paired_difference
+from otr.evaluation.statistics import (
+    Estimate,
+    mean_estimate,
+    paired_difference,
+    rejected_by_holm,
+)
 from otr.runs import CONFIG, SCORES, read_json
 
 Scores = dict[str, Any]
@@ -77,9 +82,32 @@ class Comparison:
             for other in self.objectives[1:]
         ]
 
+    def side_verdicts(self) -> list[str]:
+        """The same for the other benchmarks, but only what can be told apart.
+
+        By an objective's paired t tests on them, at 5 % after Holm's correction for their number.
+        """
+        first, found = self.objectives[0].label, []
+        for other in self.objectives[1:]:
+            differences = {name: other.difference[name] for name in self.benchmarks[1:]}
+            p_values = {
+                name: difference.p_value
+                for name, difference in differences.items()
+                if difference is not None and difference.p_value is not None
+            }
+            found += [
+                f"{name}: {verdict(other.label, first, differences[name])}"
+                for name in rejected_by_holm(p_values)
+                if (difference := differences[name]) is not None and difference.distinguishable
+            ]
+        return found
+
     def as_json(self) -> dict[str, Any]:
         """The whole comparison as plain values, with its verdicts."""
-        return dataclasses.asdict(self) | {"verdicts": self.verdicts()}
+        return dataclasses.asdict(self) | {
+            "verdicts": self.verdicts(),
+            "side_verdicts": self.side_verdicts(),
+        }
 
 
 def read_run(folder: Path) -> ScoredRun:

@@ -93,3 +93,17 @@ def paired_difference(
         values=estimate.values,
         p_value=p_value,
     )
+
+
+def rejected_by_holm(p_values: dict[str, float], level: float = 1 - _CONFIDENCE) -> list[str]:
+    """The hypotheses that Holm's step-down procedure rejects, the smallest p-value first.
+
+    The i-th smallest of m p-values, counted from 0, is held against level / (m - i); the first
+    that is not below ends it.
+    """
+    rejected = []
+    for index, name in enumerate(sorted(p_values, key=p_values.__getitem__)):
+        if p_values[name] > level / (len(p_values) - index):
+            break
+        rejected.append(name)
+    return rejected

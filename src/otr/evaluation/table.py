@@ -8,7 +8,8 @@ def table(comparison: Comparison) -> str:
     """The regime's table in percent: mean ± half of the 95 % interval over seeds.
 
     One line for the untuned model and one an objective, one column a benchmark, and the paired
-    difference to the first objective on the first benchmark; then the verdicts.
+    difference to the first objective on the first benchmark; then the verdict on that benchmark,
+    and on others where there is a difference to tell.
     """
     first = comparison.objectives[0].label
     headline = comparison.benchmarks[0]
@@ -34,7 +35,8 @@ def table(comparison: Comparison) -> str:
         f"{comparison.name}: percent right, mean ± 95 % interval over {seeds} "
         f"seed{'' if num_seeds == [1] else 's'}"
     )
-    return "\n".join([title, *_aligned(rows), *comparison.verdicts()]) + "\n"
+    lines = [title, *_aligned(rows), *comparison.verdicts(), *comparison.side_verdicts()]
+    return "\n".join(lines) + "\n"
 
 
 def trade_off(comparison: Comparison, *, learning: str, retention: str) -> list[str]:
