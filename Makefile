@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: setup demo test check-style fast clean
+.PHONY: setup demo test check-style fast oldest clean
 
 setup: .venv/ready
 
@@ -22,6 +22,14 @@ test: check-style
 fast: setup
 	$(BIN)/pytest -n 2 -m "not slow"
 
+# The trainer's tests on the oldest TRL and transformers that are supported.
+oldest:
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/pip install --quiet -r requirements/pins.txt
+	.venv-oldest/bin/pip install --quiet -r requirements/oldest.txt
+	.venv-oldest/bin/pip install --quiet --no-deps --no-build-isolation -e .
+	.venv-oldest/bin/python -m pytest -n 2 tests/training tests/lm_head
+
 check-style: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -29,4 +37,4 @@ check-style: setup
 	$(BIN)/pyright
 
 clean:
-	rm -rf .venv
+	rm -rf .venv .venv-oldest

@@ -1,12 +1,12 @@
 """A run folder on disk: plain files, no torch, nothing pickled.
 
-    config.yaml        the resolved configuration
-    environment.json   versions, git state, hardware, data hashes
-    metrics.jsonl      one object a logged step
-    samples.jsonl      generations of the fixed prompts during training
-    checkpoints/       the trainer's own checkpoints
-    model/             safetensors and tokenizer, loads with `from_pretrained`
-    scores.json, answers.jsonl   after an evaluation
+config.yaml        the resolved configuration
+environment.json   versions, git state, hardware, data hashes
+metrics.jsonl      one object a logged step
+samples.jsonl      generations of the fixed prompts during training
+checkpoints/       the trainer's own checkpoints
+model/             safetensors and tokenizer, loads with `from_pretrained`
+scores.json, answers.jsonl   after an evaluation
 """
 
 import json

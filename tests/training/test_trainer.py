@@ -1,6 +1,7 @@
 """The trainer against TRL's own, against plain autograd, and against itself split otherwise."""
 
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import pytest
@@ -171,12 +172,12 @@ def test_a_model_that_changes_its_logits_otherwise_is_refused(tmp_path: Path) ->
     of = model()
     inner = of.forward
 
-    def forward(*args: Any, **keywords: Any) -> Any:
+    def forward(self: Any, *args: Any, **keywords: Any) -> Any:
         out = inner(*args, **keywords)
         out.logits = out.logits.sign() * out.logits.abs().sqrt()
         return out
 
-    of.forward = forward
+    of.forward = MethodType(forward, of)
     with pytest.raises(ValueError, match="neither a factor nor a softcap"):
         trained(OTRTrainer, tmp_path, of=of, objective=SFT())
 

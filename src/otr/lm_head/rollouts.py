@@ -8,7 +8,8 @@ Only a draw that misses then looks for its word among the others: a block of col
 blocks' masses, then the word inside that block. Reusing the first number for the second step
 would magnify its grid by 1 / (1 - q_y).
 
-Shapes: R rows, V vocabulary, K rollouts, B blocks of `BLOCK` columns, M draws that missed.
+Shapes: R rows, V vocabulary, K rollouts, B blocks of `BLOCK` columns, M draws that missed, P pairs
+of a row and a block.
 """
 
 import torch
@@ -108,21 +109,25 @@ def missed_words(
     words_RK = labels_R[:, None].expand(hits_RK.shape).clone()
     # In float64, since the tail of a large vocabulary vanishes in a float32 running sum.
     running_RB = masses_RB.double().cumsum(1)
+    num_blocks = masses_RB.shape[1]
     rows_M, draws_M = (~hits_RK).nonzero(as_tuple=True)
     for rows, draws in zip(rows_M.split(_SLICE), draws_M.split(_SLICE), strict=True):
         keys = keys_R[rows]
         bits = philox(
             seed, (draws, torch.full_like(draws, _WORDS), keys & _MASK, (keys >> 32) & _MASK)
         )
-        running = running_RB[rows]
-        block = _pick(running, bits[0])
-        columns = block[:, None] * BLOCK + torch.arange(BLOCK, device=rows.device)
+        block = _pick(running_RB[rows], bits[0])
+        # Many draws of a token fall into the same few blocks; each is summed once.
+        pairs, pair_of_draw = (rows * num_blocks + block).unique(return_inverse=True)
+        pair_rows, pair_blocks = pairs // num_blocks, pairs % num_blocks
+        columns = pair_blocks[:, None] * BLOCK + torch.arange(BLOCK, device=rows.device)
         beyond = columns >= logits_RV.shape[1]
         columns.clamp_(max=logits_RV.shape[1] - 1)
-        masses = (logits_RV[rows[:, None], columns] - top_R[rows, None]).div_(temperature).exp_()
-        masses.masked_fill_(beyond | (columns == labels_R[rows, None]), 0)
-        column = _pick(masses.double().cumsum(1), bits[1])
-        words_RK[rows, draws] = columns.gather(1, column[:, None])[:, 0]
+        masses = logits_RV[pair_rows[:, None], columns] - top_R[pair_rows, None]
+        masses.div_(temperature).exp_()
+        masses.masked_fill_(beyond | (columns == labels_R[pair_rows, None]), 0)
+        column = _pick_within_block(masses.double().cumsum(1), pair_of_draw, bits[1])
+        words_RK[rows, draws] = columns[pair_of_draw, column]
     return words_RK
 
 
@@ -131,3 +136,15 @@ def _pick(running_MN: Tensor, bits_M: Tensor) -> Tensor:
     point_M = bits_M.double() * 2.0**-32 * running_MN[:, -1]
     index_M = torch.searchsorted(running_MN, point_M[:, None], right=True)[:, 0]
     return index_M.clamp_(max=running_MN.shape[1] - 1)
+
+
+def _pick_within_block(running_PN: Tensor, pair_of_draw_M: Tensor, bits_M: Tensor) -> Tensor:
+    """`_pick` in rows that several draws share, by bisection."""
+    point_M = bits_M.double() * 2.0**-32 * running_PN[pair_of_draw_M, -1]
+    index_M = torch.zeros_like(pair_of_draw_M)
+    step = BLOCK // 2
+    while step:
+        passed = running_PN[pair_of_draw_M, index_M + step - 1] <= point_M
+        index_M += step * passed
+        step //= 2
+    return index_M

@@ -26,6 +26,9 @@ _COLUMNS = {
 
 _EVALUATION_STEP = -1
 
+_LIKELIHOODS = ("nll", "chunked_nll")
+"""TRL's default loss in its newer and older releases, which the objective replaces."""
+
 
 class OTRTrainer(SFTTrainer):
     """Supervised fine-tuning with One-Token Rollout, or any objective of `otr.objectives`.
@@ -71,7 +74,7 @@ class OTRTrainer(SFTTrainer):
 
     @staticmethod
     def _refuse(config: Any, kwargs: dict[str, Any]) -> None:
-        if isinstance(config, SFTConfig) and config.loss_type != "nll":
+        if isinstance(config, SFTConfig) and config.loss_type not in _LIKELIHOODS:
             raise ValueError(
                 f"loss_type={config.loss_type!r} would be a second objective; leave it out and "
                 f"pass objective=DFT() for DFT"
