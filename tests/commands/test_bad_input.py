@@ -54,7 +54,7 @@ def recipe(old: str, new: str) -> Callable[[Path], None]:
 
 def rows(*lines: str) -> Callable[[Path], None]:
     """Other lines in the data file."""
-    return lambda folder: (folder / "rows.jsonl").write_text("\n".join(lines) + "\n")
+    return file("rows.jsonl", "\n".join(lines) + "\n")
 
 
 def file(name: str, content: str | bytes) -> Callable[[Path], None]:

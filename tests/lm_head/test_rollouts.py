@@ -66,7 +66,7 @@ def test_draws_of_one_token_are_independent_of_each_other() -> None:
         table = torch.zeros(4, 4).index_put_(
             (words[:, 0], words[:, other]), torch.ones(len(rows)), accumulate=True
         )
-        assert stats.chi2_contingency(table).pvalue > 1e-3
+        assert stats.chi2_contingency(table).pvalue > 1e-3  # type: ignore[attr-defined]
 
 
 def test_the_tail_of_a_large_vocabulary_is_drawn() -> None:

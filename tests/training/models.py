@@ -46,7 +46,9 @@ CONFIGS: dict[str, dict[str, Any]] = {
 """Architectures, with what is special about each head: tied, capped, scaled, biased, MoE."""
 
 
-def model(kind: str = "llama", seed: int = 0, **changes: Any) -> PreTrainedModel:
+def model(
+    kind: str = "llama", seed: int = 0, dtype: torch.dtype = torch.float32, **changes: Any
+) -> PreTrainedModel:
     """A model with random weights large enough to make its logits differ."""
     torch.manual_seed(seed)
     config = AutoConfig.for_model(kind, **{**_SMALL, **CONFIGS[kind], **changes})
@@ -55,6 +57,7 @@ def model(kind: str = "llama", seed: int = 0, **changes: Any) -> PreTrainedModel
     head = made.get_output_embeddings()
     if head.bias is not None:
         torch.nn.init.normal_(head.bias)
+    made.to(dtype)  # type: ignore[arg-type]
     return made
 
 

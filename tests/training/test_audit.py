@@ -2,7 +2,8 @@
 
 import pytest
 
-from otr.training.audit import audit, audit_lines, visible
+from otr.terminal import visible
+from otr.training.audit import audit, audit_lines
 from otr.training.config import Data
 from otr.training.data import Row, read_rows
 from otr.training.tokens import tokenized_dataset

@@ -87,7 +87,7 @@ def test_the_split_of_a_batch_does_not_matter(
         trained(
             OTRTrainer,
             tmp_path,
-            of=model(kind).to(dtype),
+            of=model(kind, dtype=dtype),
             objective=objective,
             learning_rate=learning_rate,
             per_device_train_batch_size=batch,
@@ -203,6 +203,7 @@ def test_rollouts_depend_on_the_sequence_alone_not_on_its_batch(tmp_path: Path) 
                 alone = {name: value.clone() for name, value in batch.items()}
                 others = torch.arange(4) != place
                 alone["labels"][others] = -100
+                assert trainer.model is not None
                 trainer.compute_loss(trainer.model, alone)
                 found[row] = float(trainer._sums["train"]["hit_rate"])
         return found

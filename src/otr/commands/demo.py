@@ -42,7 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where runs and results go (runs/demo)",
     )
     parser.add_argument(
-        "--quick", action="store_true", help="one seed and learning rate: half a minute, no verdict"
+        "--quick",
+        action="store_true",
+        help="one seed and learning rate: under a minute, no verdict",
     )
     parser.add_argument(
         "--rebuild-base",
@@ -77,7 +79,7 @@ def _jobs(folder: Path, quick: bool) -> "dict[tuple[str, str], Job]":
     from otr.commands.study import Job
     from otr.demo.regimes import LEARNING_RATES, REGIMES, SEEDS, write_demonstrations
 
-    rates, seeds = (LEARNING_RATES[-1:], SEEDS[:1]) if quick else (LEARNING_RATES, SEEDS)
+    rates, seeds = (LEARNING_RATES[:1], SEEDS[:1]) if quick else (LEARNING_RATES, SEEDS)
     benchmarks = (*_BENCHMARKS, _VALIDATION)
     jobs = {}
     for regime in REGIMES:

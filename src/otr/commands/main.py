@@ -7,9 +7,10 @@ from importlib import import_module
 
 from otr import __version__
 from otr.errors import UserError
+from otr.terminal import visible
 
 COMMANDS = {
-    "demo": "compare SFT, DFT and OTR on an embedded model, in about three minutes",
+    "demo": "compare SFT, DFT and OTR on an embedded model, in a few minutes",
     "check": "look at a run's data and settings without training",
     "train": "fine-tune a model as a run file says",
     "eval": "score a model or a run on benchmarks",
@@ -47,14 +48,20 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         return _module(arguments.command).run(arguments)
     except UserError as error:
-        print(f"otr {arguments.command}: {error}", file=sys.stderr)
+        _say(arguments.command, str(error))
         return _USER_ERROR
     except FloatingPointError as error:
-        print(f"otr {arguments.command}: {error}", file=sys.stderr)
+        _say(arguments.command, str(error))
         return _FAILED
     except KeyboardInterrupt:
-        print(f"otr {arguments.command}: interrupted", file=sys.stderr)
+        _say(arguments.command, "interrupted")
         return _INTERRUPTED
+
+
+def _say(command: str, message: str) -> None:
+    """Print a message that may quote the user's data, which must not steer the terminal."""
+    lines = [visible(line) for line in f"otr {command}: {message}".split("\n")]
+    print("\n".join(lines), file=sys.stderr)
 
 
 def _module(name: str):

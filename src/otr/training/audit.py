@@ -8,6 +8,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from otr.lm_head import IGNORED
+from otr.terminal import visible
 from otr.training.tokens import TokenReport
 
 if TYPE_CHECKING:
@@ -161,11 +162,6 @@ def example_lines(
         between = f"      ... {len(lines) - 2 * half} lines more"
         lines = [*lines[:half], between, *lines[-half:]]
     return lines
-
-
-def visible(text: str) -> str:
-    r"""Text in which control, format and other unprintable characters are escapes like \x1b."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _counted(rows: Sequence[str], what: str) -> str:

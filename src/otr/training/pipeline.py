@@ -286,7 +286,11 @@ def _write_head(prepared: Prepared, folder: Path) -> None:
     resolved = run.model_copy(
         update={
             "objective": options_of(prepared.objective),
-            "training": {**_defaults(run), **run.training},
+            "training": {
+                **_defaults(run),
+                "learning_rate": prepared.arguments.learning_rate,
+                **run.training,
+            },
         }
     )
     folder.mkdir(parents=True, exist_ok=True)

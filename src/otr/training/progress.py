@@ -9,7 +9,7 @@ from tqdm import tqdm
 from transformers import TrainerCallback
 
 from otr import runs
-from otr.training.audit import visible
+from otr.terminal import visible
 
 COLUMNS = (
     "step", "epoch", "loss", "nll", "entropy", "mean_token_accuracy", "hit_rate", "reward",
