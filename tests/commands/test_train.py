@@ -1,13 +1,15 @@
 """`otr train`, `otr check` and `otr eval` from a run file to a run folder."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from ruamel.yaml import YAML
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config
 
 from otr import runs
 from otr.commands.main import main
@@ -206,3 +208,40 @@ def test_real_mathematics_trains_with_falling_nll(folder: Path) -> None:
     assert main(["train", recipe]) == 0
     nll = [line["nll"] for line in metrics(folder / "runs/first")]
     assert sum(nll[-3:]) < 0.5 * sum(nll[:3])
+
+
+@pytest.mark.slow
+def test_a_large_vocabulary_needs_no_room_for_all_logits(folder: Path) -> None:
+    """A Qwen2 of 151,936 words: the logits of a batch alone would take 2 GiB in float32."""
+    tokenizer = AutoTokenizer.from_pretrained(Path(runs.__file__).parent / "demo/bases/strong")
+    config = Qwen2Config(
+        vocab_size=151_936, hidden_size=16, intermediate_size=32, num_hidden_layers=1,
+        num_attention_heads=2, num_key_value_heads=2, tie_word_embeddings=True,
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder / "qwen2")
+    tokenizer.save_pretrained(folder / "qwen2")
+    runs.write_jsonl(folder / "rows.jsonl", [{"question": "Q", "answer": "word " * 240}] * 4)
+    training = {"max_steps": 1, "max_length": None, "save_strategy": "no"}
+    peaks = []
+    for batch in (1, 4):
+        recipe = write_recipe(
+            folder,
+            model="qwen2",
+            samples={"every_steps": 0},
+            training=training | {"per_device_train_batch_size": batch},
+            output_dir=f"runs/{batch}",
+        )
+        # In a process of its own, since peak memory is a process's.
+        subprocess.run(
+            [sys.executable, "-m", "otr.commands.main", "train", recipe],
+            check=True,
+            capture_output=True,
+            timeout=300,
+        )
+        (line,) = metrics(folder / f"runs/{batch}")
+        peaks.append(line["peak_memory_mb"])
+    (tokens,) = [len(tokenizer("word " * 240)["input_ids"])]
+    all_logits_mb = 4 * tokens * 151_936 * 4 / 2**20
+    assert all_logits_mb > 2000
+    assert peaks[1] - peaks[0] < 0.15 * all_logits_mb
