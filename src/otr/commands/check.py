@@ -4,6 +4,8 @@ import argparse
 import sys
 import tempfile
 
+from otr.commands.recipe import add_recipe_arguments, recipe_of
+
 _EXAMPLE = """example:
   otr check recipe.yaml
   otr check recipe.yaml data.overlong=drop --data-only
@@ -16,10 +18,7 @@ Exit status 2 if something would be silently lost."""
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.epilog = _EXAMPLE
-    parser.add_argument("recipe", help="the run file, YAML")
-    parser.add_argument(
-        "overrides", nargs="*", metavar="section.key=value", help="settings that replace the file's"
-    )
+    add_recipe_arguments(parser)
     parser.add_argument(
         "--data-only", action="store_true", help="leave the model's weights alone: no outlook"
     )
@@ -28,9 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the audit, and answer 2 where training would lose something."""
     from otr.commands.quiet import quiet_libraries
-    from otr.training.config import load_run
 
-    recipe = load_run(arguments.recipe, arguments.overrides)
+    recipe = recipe_of(arguments)
     quiet_libraries()
     from otr.training.check import check
 

@@ -3,6 +3,8 @@
 import argparse
 import sys
 
+from otr.commands.recipe import add_recipe_arguments, recipe_of
+
 _EXAMPLE = """example:
   otr train recipe.yaml objective.num_rollouts=64 training.learning_rate=2e-5
 
@@ -19,10 +21,7 @@ The run folder gets metrics.jsonl, samples.jsonl and model/, which `from_pretrai
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.epilog = _EXAMPLE
-    parser.add_argument("recipe", help="the run file, YAML")
-    parser.add_argument(
-        "overrides", nargs="*", metavar="section.key=value", help="settings that replace the file's"
-    )
+    add_recipe_arguments(parser)
     parser.add_argument(
         "--restart", action="store_true", help="replace the run that output_dir already holds"
     )
@@ -31,9 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Train, and say where the run lies."""
     from otr.commands.quiet import quiet_libraries
-    from otr.training.config import load_run
 
-    recipe = load_run(arguments.recipe, arguments.overrides)
+    recipe = recipe_of(arguments)
     quiet_libraries()
     from otr.training.pipeline import train
 
