@@ -152,6 +152,17 @@ def test_check_says_what_would_be_lost_and_trains_nothing(
     assert main(["check", recipe, "training.max_length=30", "data.overlong=drop"]) == 0
 
 
+def test_training_says_what_it_drops(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs.write_jsonl(
+        folder / "rows.jsonl", [*ADDITIONS, {"question": "add 1 " * 40, "answer": "a"}]
+    )
+    recipe = write_recipe(folder)
+    assert main(["train", recipe, "training.max_length=30", "data.overlong=drop"]) == 0
+    said = capsys.readouterr().err
+    assert "7 examples, 28 of 63 tokens learned" in said
+    assert "1 example: dropped, longer than training.max_length=30" in said and "line 8" in said
+
+
 def test_labels_far_from_the_model_are_pointed_out(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

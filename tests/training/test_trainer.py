@@ -307,6 +307,17 @@ def test_a_whole_head_can_be_trained_beside_an_adapter(tmp_path: Path) -> None:
     assert not torch.equal(original, copy)
 
 
+def test_rows_that_are_cut_are_counted_and_a_total_loss_is_refused(tmp_path: Path) -> None:
+    lengths = [len(row) for row in dataset()["input_ids"]]
+    with pytest.warns(UserWarning) as found:
+        trained(OTRTrainer, tmp_path, objective=SFT(), max_length=20, max_steps=1)
+    (said,) = [str(one.message) for one in found if "max_length=20" in str(one.message)]
+    num_cut = sum(length > 20 for length in lengths)
+    assert f"cuts {num_cut} of 64 rows of the train data, the longest of {max(lengths)}" in said
+    with pytest.raises(ValueError, match="leaves nothing to learn in any; raise max_length"):
+        trained(OTRTrainer, tmp_path, max_length=1)
+
+
 def test_a_loss_that_is_not_finite_ends_the_run_and_is_never_logged(tmp_path: Path) -> None:
     of = model()
     trainer = OTRTrainer(

@@ -1,6 +1,7 @@
 """From a run file to a run folder."""
 
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from otr import runs
 from otr.errors import UserError
 from otr.objectives import Objective, objective_from_options, options_of
 from otr.pretrained import load_model, load_tokenizer
+from otr.training.audit import audit
 from otr.training.config import Run, to_yaml
 from otr.training.data import read_rows
 from otr.training.environment import environment
@@ -33,6 +35,9 @@ _DECIDED_BY_DATA = (
     "dataset_kwargs",
     "truncation_mode",
 )
+
+_SECRET = ("hub_token", "push_to_hub_token")
+"""Settings that are not written to the run folder."""
 
 
 @dataclass(frozen=True)
@@ -86,12 +91,27 @@ def train(run: Run, *, restart: bool = False, progress: bool = True) -> Path:
     model = loaded_model(prepared)
     if restart:
         _remove_run(folder)
+    if progress:
+        _announce(prepared)
     with _removed_if_refused(folder):
         trainer = build_trainer(prepared, model, _callbacks(prepared, folder, progress))
     _write_head(prepared, folder)
     trainer.train()
     _save_model(trainer, folder / runs.MODEL)
     return folder
+
+
+def _announce(prepared: Prepared) -> None:
+    """Say what will be trained on, and what the data lost on their way to tokens."""
+    found = audit(prepared.train_dataset, prepared.report, prepared.tokenizer)
+    report = prepared.report
+    lines = [
+        f"{report.num_examples} examples, {report.num_supervised} of {report.num_tokens} tokens "
+        f"learned; {prepared.objective}",
+        *(f"note: {line}" for line in found.notes),
+        *(f"PROBLEM: {line}" for line in found.problems),
+    ]
+    print("\n".join(lines), file=sys.stderr)
 
 
 def loaded_model(prepared: Prepared) -> PreTrainedModel:
@@ -289,7 +309,7 @@ def _write_head(prepared: Prepared, folder: Path) -> None:
             "training": {
                 **_defaults(run),
                 "learning_rate": prepared.arguments.learning_rate,
-                **run.training,
+                **{name: value for name, value in run.training.items() if name not in _SECRET},
             },
         }
     )

@@ -108,8 +108,11 @@ class SampleGenerations(TrainerCallback):
             runs.append_jsonl(self.path, row)
             if not self.shown:
                 continue
-            shown = visible(output if len(output) <= 300 else output[:299] + "…")
-            tqdm.write(f"step {state.global_step}: {shown}", file=sys.stderr)
+            # The end of the prompt and the beginning of the answer tell the most.
+            before, after = row["prompt"][-60:], output[:240]
+            tqdm.write(
+                f"step {state.global_step}: {visible(before)} → {visible(after)}", file=sys.stderr
+            )
 
     def _generated(self, model: Any, prompt: list[int]) -> str:
         training = model.training

@@ -1,11 +1,14 @@
 """TRL's SFTTrainer with the objective exchanged."""
 
+import copy
 import sys
+import warnings
 from collections import defaultdict
 from time import perf_counter
 from typing import Any
 
 import torch
+from datasets import Dataset
 from torch import Tensor, nn
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
@@ -94,6 +97,42 @@ class OTRTrainer(SFTTrainer):
                 "context and sequence parallelism split a sequence before its rollouts can be "
                 "drawn; use data parallelism (DDP, FSDP) instead"
             )
+
+    def _prepare_dataset(
+        self,
+        dataset: Any,
+        processing_class: Any,
+        args: SFTConfig,
+        packing: bool,
+        formatting_func: Any,
+        dataset_name: str,
+    ) -> Any:
+        """TRL's preparation, which cuts rows to `max_length` without a word; here with one."""
+        named = (packing, formatting_func, dataset_name)
+        if packing or args.max_length is None or not isinstance(dataset, Dataset):
+            return super()._prepare_dataset(dataset, processing_class, args, *named)
+        whole = copy.copy(args)
+        whole.max_length, whole.shuffle_dataset = None, False
+        rows = super()._prepare_dataset(dataset, processing_class, whole, *named)
+        assert isinstance(rows, Dataset)
+        lengths = [len(row) for row in rows["input_ids"]]
+        num_cut = sum(length > args.max_length for length in lengths)
+        named = (packing, None, dataset_name)
+        kept = super()._prepare_dataset(rows, processing_class, args, *named)
+        assert isinstance(kept, Dataset)
+        cut = (
+            f"max_length={args.max_length} cuts {num_cut} of {len(lengths)} rows of the "
+            f"{dataset_name} data, the longest of {max(lengths, default=0)} tokens"
+        )
+        if len(kept) == 0:
+            raise ValueError(f"{cut}, and leaves nothing to learn in any; raise max_length")
+        if num_cut:
+            warnings.warn(
+                f"{cut}, and {len(rows) - len(kept)} rows have nothing left to learn; raise "
+                "max_length, or leave these rows out",
+                stacklevel=4,
+            )
+        return kept
 
     def compute_loss(
         self,
