@@ -1,9 +1,6 @@
 """From a run file to a run folder."""
 
-import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +20,7 @@ from otr.training.audit import audit
 from otr.training.config import Run, to_yaml
 from otr.training.data import read_rows
 from otr.training.environment import environment
+from otr.training.folder import check_folder, remove_run, removed_if_refused, save_model
 from otr.training.options import built
 from otr.training.progress import Metrics, Progress, SampleGenerations
 from otr.training.tokens import TokenReport, tokenized_dataset
@@ -86,18 +84,18 @@ def train(run: Run, *, restart: bool = False, progress: bool = True) -> Path:
     FloatingPointError if the loss stops being finite.
     """
     folder = Path(run.output_dir)
-    _check_folder(folder, restart)
+    check_folder(folder, restart)
     prepared = prepare(run)
     model = loaded_model(prepared)
     if restart:
-        _remove_run(folder)
+        remove_run(folder)
     if progress:
         _announce(prepared)
-    with _removed_if_refused(folder):
+    with removed_if_refused(folder):
         trainer = build_trainer(prepared, model, _callbacks(prepared, folder, progress))
     _write_head(prepared, folder)
     trainer.train()
-    _save_model(trainer, folder / runs.MODEL)
+    save_model(trainer, folder / runs.MODEL)
     return folder
 
 
@@ -210,46 +208,6 @@ def _model_options(arguments: SFTConfig) -> dict[str, Any]:
     return options
 
 
-def _check_folder(folder: Path, restart: bool) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"output_dir: {folder} is a file; give a folder")
-    if not folder.is_dir() or not any(folder.iterdir()):
-        return
-    if not (folder / runs.CONFIG).is_file():
-        raise UserError(
-            f"output_dir: {folder} holds files that are not a run's; give an empty or new folder"
-        )
-    if not restart:
-        raise UserError(
-            f"output_dir: {folder} already holds a run; give another folder, or --restart to "
-            "replace it"
-        )
-
-
-def _remove_run(folder: Path) -> None:
-    """Remove what a run has written, and nothing else."""
-    for name in (runs.CHECKPOINTS, runs.MODEL):
-        shutil.rmtree(folder / name, ignore_errors=True)
-    for name in (
-        runs.CONFIG, runs.ENVIRONMENT, runs.METRICS, runs.SAMPLES, runs.SCORES, runs.ANSWERS,
-    ):  # fmt: skip
-        (folder / name).unlink(missing_ok=True)
-
-
-@contextmanager
-def _removed_if_refused(folder: Path) -> Iterator[None]:
-    """The trainer makes its folder before it looks at everything; leave none behind."""
-    existed = folder.exists()
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"output_dir: {folder} cannot be written: {error.strerror}") from None
-    except ValueError as error:
-        if not existed:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise UserError(str(error)) from error
-
-
 def build_trainer(
     prepared: Prepared, model: PreTrainedModel, callbacks: list[TrainerCallback]
 ) -> OTRTrainer:
@@ -317,14 +275,3 @@ def _write_head(prepared: Prepared, folder: Path) -> None:
     sources = [run.data.train] + ([run.data.validation] if run.data.validation else [])
     runs.write_json(folder / runs.ENVIRONMENT, environment(sources))
     runs.write_text(folder / runs.CONFIG, to_yaml(resolved))
-
-
-def _save_model(trainer: OTRTrainer, folder: Path) -> None:
-    """Safetensors and tokenizer, whole or not at all."""
-    aside = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(aside, ignore_errors=True)
-    trainer.save_model(str(aside))
-    if trainer.is_world_process_zero():
-        (aside / "training_args.bin").unlink(missing_ok=True)
-        (aside / "README.md").unlink(missing_ok=True)
-        aside.rename(folder)
