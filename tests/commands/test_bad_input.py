@@ -221,11 +221,13 @@ def test_wrong_words_are_refused_by_the_parser(words: list[str]) -> None:
 
 def test_a_run_is_not_overwritten(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "recipe.yaml"]) == 0
+    capsys.readouterr()
     metrics = (folder / "runs/first/metrics.jsonl").read_text()
     assert "already holds a run" in refused(["train", "recipe.yaml"], folder, capsys)
     # Not even with --restart, before everything else is known to be right.
     said = refused(["train", "recipe.yaml", "objective.name=ort", "--restart"], folder, capsys)
     assert "objective.name" in said
+    refused(["train", "recipe.yaml", "lora.target_modules=[lm_head]", "--restart"], folder, capsys)
     assert (folder / "runs/first/metrics.jsonl").read_text() == metrics
     (folder / "runs/first/notes.txt").write_text("mine")
     assert main(["train", "recipe.yaml", "--restart"]) == 0

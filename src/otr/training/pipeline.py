@@ -87,12 +87,12 @@ def train(run: Run, *, restart: bool = False, progress: bool = True) -> Path:
     check_folder(folder, restart)
     prepared = prepare(run)
     model = loaded_model(prepared)
-    if restart:
-        remove_run(folder)
     if progress:
         _announce(prepared)
     with removed_if_refused(folder):
         trainer = build_trainer(prepared, model, _callbacks(prepared, folder, progress))
+    if restart:
+        remove_run(folder)
     _write_head(prepared, folder)
     trainer.train()
     save_model(trainer, folder / runs.MODEL)
