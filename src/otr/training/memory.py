@@ -10,6 +10,9 @@ _CHUNK_BYTES = 1 << 28
 """Logits of one chunk of the chunked head, in float32."""
 
 _ADAM_STATES = 2
+_LIBRARIES_BYTES = 1 << 29
+
+_PARTS = ("weights", "gradients", "optimizer", "activations", "head", "process")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,18 +24,19 @@ class MemoryEstimate:
     optimizer: int
     activations: int
     head: int
+    process: int
+    """The libraries themselves, where they share the memory."""
     available: int
     """Of the accelerator, or of the machine where there is none."""
 
     @property
     def total(self) -> int:
         """The estimated peak."""
-        return self.weights + self.gradients + self.optimizer + self.activations + self.head
+        return sum(getattr(self, part) for part in _PARTS)
 
     def lines(self) -> list[str]:
         """The estimate in words."""
-        parts = ("weights", "gradients", "optimizer", "activations", "head")
-        shares = ", ".join(f"{part} {_size(getattr(self, part))}" for part in parts)
+        shares = ", ".join(f"{part} {_size(getattr(self, part))}" for part in _PARTS)
         lines = [f"memory     about {_size(self.total)} of {_size(self.available)} ({shares})"]
         if self.total > self.available:
             lines.append(
@@ -61,19 +65,21 @@ def memory_estimate(model: Any, longest: int, arguments: Any) -> MemoryEstimate:
         optimizer=_ADAM_STATES * gradients,
         activations=tokens * _activation_bytes(model.config.get_text_config(), arguments),
         head=min(_CHUNK_BYTES, tokens * head.shape[0] * 4) + head_gradient,
+        process=0 if torch.cuda.is_available() else _LIBRARIES_BYTES,
         available=_available(),
     )
 
 
 def _activation_bytes(config: Any, arguments: Any) -> int:
     """Bytes that a token leaves for the backward pass: per layer the inputs of its products and
-    norms, about 10 widths and 4 widths of its inner layer; one width under checkpointing."""
+    norms, about 10 widths and 4 widths of its inner layer. Under checkpointing one width a layer,
+    and thrice a whole layer while it is computed again."""
     width = config.hidden_size
     inner = getattr(config, "intermediate_size", None) or 4 * width
     layer = 10 * width + 4 * inner
     size = 2 if arguments.bf16 or arguments.fp16 else 4
     if arguments.gradient_checkpointing:
-        return size * (config.num_hidden_layers * width + layer)
+        return size * (config.num_hidden_layers * width + 3 * layer)
     return size * config.num_hidden_layers * layer
 
 
