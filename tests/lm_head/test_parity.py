@@ -97,14 +97,24 @@ def test_values_and_gradients_are_the_definitions(
 @pytest.mark.parametrize("name", CASES)
 def test_logits_loss_is_the_definition(name: str, backend: str) -> None:
     objective, definition = CASES[name]
-    hidden, weight, _, labels = problem(255, 507, 123, torch.float32)
+    hidden, weight, bias, labels = problem(255, 507, 123, torch.float32)
     logits = (hidden @ weight.T).requires_grad_()
+    bias.requires_grad_()
     out = logits_loss(
-        logits, labels, objective, logit_softcap=6.0, backend=backend, return_rollouts=True
+        logits,
+        labels,
+        objective,
+        bias=bias,
+        logit_softcap=6.0,
+        backend=backend,
+        return_rollouts=True,
     )
-    loss, (expected,) = defined(definition, [logits], labels, out.rollouts, 1.0, 6.0)
+    with_bias = (logits + bias).detach()
+    loss, (expected,) = defined(definition, [with_bias], labels, out.rollouts, 1.0, 6.0)
     assert_close(out.loss, loss, 3e-5, "loss")
-    assert_close(gradients(out, [logits])[0], expected, 3e-5, "gradient of logits")
+    of_logits, of_bias = gradients(out, [logits, bias])
+    assert_close(of_logits, expected, 3e-5, "gradient of logits")
+    assert_close(of_bias, expected.sum(0), 3e-5, "gradient of bias")
 
 
 @pytest.mark.parametrize("name", CASES)

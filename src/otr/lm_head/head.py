@@ -64,8 +64,7 @@ def linear_loss(
             f"hidden and weight must share their width, found {tuple(hidden.shape)} and "
             f"{tuple(weight.shape)}"
         )
-    if bias is not None and bias.shape != weight.shape[:1]:
-        raise ValueError(f"bias must have shape ({weight.shape[0]},), found {tuple(bias.shape)}")
+    _check_bias(bias, weight.shape[0])
     call = _call(
         hidden, weight.shape[0], labels, objective,
         logit_scale, logit_softcap, seed, token_keys, num_tokens, return_rollouts,
@@ -79,6 +78,7 @@ def logits_loss(
     labels: Tensor,
     objective: Objective,
     *,
+    bias: Tensor | None = None,
     logit_scale: float = 1.0,
     logit_softcap: float | None = None,
     seed: int = 0,
@@ -89,9 +89,13 @@ def logits_loss(
 ) -> HeadOutput:
     """The loss of logits that the caller already holds, (T, V).
 
-    Everything else is as in `linear_loss`; the loss is differentiable in the logits.
+    z = softcap(logit_scale (logits + bias)); everything else is as in `linear_loss`. The loss is
+    differentiable in logits and bias.
     """
     _check_matrix("logits", logits)
+    _check_bias(bias, logits.shape[1])
+    if bias is not None:
+        logits = logits + bias
     call = _call(
         logits, logits.shape[1], labels, objective,
         logit_scale, logit_softcap, seed, token_keys, num_tokens, return_rollouts,
@@ -120,6 +124,11 @@ def _check_matrix(name: str, value: Tensor) -> None:
         raise ValueError(
             f"{name} must be a floating matrix, found {value.dtype} of shape {tuple(value.shape)}"
         )
+
+
+def _check_bias(bias: Tensor | None, vocabulary: int) -> None:
+    if bias is not None and bias.shape != (vocabulary,):
+        raise ValueError(f"bias must have shape ({vocabulary},), found {tuple(bias.shape)}")
 
 
 def _call(
