@@ -217,11 +217,13 @@ def test_a_batch_without_any_supervision_gives_zero_and_zero_gradients(backend: 
     assert all((gradient == 0).all() for gradient in gradients(out, [hidden, weight]))
 
 
-def test_a_frozen_head_gets_no_gradient_and_none_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_frozen_head_gets_no_gradient_and_none_is_made() -> None:
     hidden, weight, bias, labels = problem(255, 507, 123, torch.float32)
     hidden.requires_grad_()
-    made = largest_tensors(lambda: linear_loss(hidden, weight, labels, OTR(), bias=bias))
+    made = shapes_made(lambda: linear_loss(hidden, weight, labels, OTR(), bias=bias))
     assert (507, 123) not in made
+    trained = weight.clone().requires_grad_()
+    assert (507, 123) in shapes_made(lambda: linear_loss(hidden, trained, labels, OTR()))
     out = linear_loss(hidden, weight, labels, OTR(), bias=bias)
     assert gradients(out, [hidden])[0].norm() > 0
 
@@ -237,7 +239,7 @@ def test_the_chunked_head_never_holds_the_logits_of_all_tokens(
         def step(objective: Objective = objective) -> None:
             linear_loss(hidden, weight, labels, objective, bias=bias).loss.backward()
 
-        largest = max(torch.Size(shape).numel() for shape in largest_tensors(step))
+        largest = max(torch.Size(shape).numel() for shape in shapes_made(step))
         rollouts = 128 * 64 * objective.needs().num_rollouts
         assert largest <= max(64 * 4099, rollouts, 4099 * 24), objective.name
     assert all(leaf.grad is not None for leaf in leaves)
@@ -247,11 +249,11 @@ def test_without_gradients_wanted_none_are_made() -> None:
     hidden, weight, _, labels = problem(64, 507, 24, torch.float32)
     hidden.requires_grad_()
     with torch.no_grad():
-        assert (64, 24) not in largest_tensors(lambda: linear_loss(hidden, weight, labels, SFT()))
+        assert (64, 24) not in shapes_made(lambda: linear_loss(hidden, weight, labels, SFT()))
         assert not linear_loss(hidden, weight, labels, SFT()).loss.requires_grad
 
 
-def largest_tensors(step) -> set[tuple[int, ...]]:  # type: ignore[no-untyped-def]
+def shapes_made(step) -> set[tuple[int, ...]]:  # type: ignore[no-untyped-def]
     """Shapes of all tensors that are made while `step` runs."""
     shapes: set[tuple[int, ...]] = set()
 
