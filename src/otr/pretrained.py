@@ -5,10 +5,8 @@ from typing import Any
 
 import torch
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
-    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -39,11 +37,6 @@ def model_location(name: str) -> str:
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise UserError(f"model: there is no folder {name!r}")
     return name
-
-
-def load_config(name: str, **options: Any) -> PreTrainedConfig:
-    """A model's configuration, without its weights."""
-    return _load(AutoConfig.from_pretrained, "model", name, **options)
 
 
 def load_tokenizer(name: str, **options: Any) -> PreTrainedTokenizerBase:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import LlamaConfig
 
 from otr.demo import base_model_folder, pretraining
 from otr.demo.pretraining import base_config, rebuild
 from otr.demo.tokenizer import demo_tokenizer
-from otr.pretrained import load_config, load_model, load_tokenizer
+from otr.pretrained import load_model, load_tokenizer
 
 BASES = {"weak": "demo-weak", "mid": "demo-mid", "strong": "demo"}
 
@@ -30,7 +31,10 @@ def test_a_base_has_todays_tokenizer_and_architecture(name: str) -> None:
     tokenizer, todays = load_tokenizer(BASES[name]), demo_tokenizer()
     assert tokenizer.get_vocab() == todays.get_vocab()
     assert tokenizer.chat_template == todays.chat_template
-    config, expected = load_config(BASES[name]), base_config(todays)
+    config, expected = (
+        LlamaConfig.from_pretrained(base_model_folder(BASES[name])),
+        base_config(todays),
+    )
     for field in ("hidden_size", "num_hidden_layers", "vocab_size", "max_position_embeddings"):
         assert getattr(config, field) == getattr(expected, field)
     assert config.max_position_embeddings >= 4096

@@ -1,6 +1,6 @@
-"""Comparisons as text: one table a regime, verdicts below it, and what was lost for what."""
+"""Comparisons as text: one table a regime, verdicts below it."""
 
-from otr.evaluation.comparison import Comparison, ObjectiveResult
+from otr.evaluation.comparison import Comparison
 from otr.evaluation.statistics import Estimate
 
 
@@ -39,24 +39,10 @@ def table(comparison: Comparison) -> str:
     return "\n".join(lines) + "\n"
 
 
-def trade_off(comparison: Comparison, *, learning: str, retention: str) -> list[str]:
-    """For each objective, in words, what it gained on one benchmark and lost on another."""
-    return [
-        f"{result.label}: {_points(result, learning)} on {learning}, "
-        f"{_points(result, retention)} on {retention}"
-        for result in comparison.objectives
-        if learning in result.change and retention in result.change
-    ]
-
-
 def percent(estimate: Estimate, *, signed: bool = False) -> str:
     """`91.6 ± 3.9` for a share of 0.916 with half-width 0.039; `91.6` for a single run."""
     mean = f"{100 * estimate.mean:{'+' if signed else ''}.1f}"
     return mean if estimate.half_width is None else f"{mean} ± {100 * estimate.half_width:.1f}"
-
-
-def _points(result: ObjectiveResult, benchmark: str) -> str:
-    return f"{percent(result.change[benchmark], signed=True)} points"
 
 
 def _aligned(rows: list[list[str]]) -> list[str]:

@@ -34,6 +34,11 @@ def linear_head(
     return _output(loss, per_token, words)
 
 
+def rows_in_chunk(vocabulary: int) -> int:
+    """Rows of logits that are held at once."""
+    return max(_FEWEST_ROWS, min(_MOST_ROWS, _CHUNK_ELEMENTS // vocabulary))
+
+
 def logits_head(logits_TV: Tensor, call: Call) -> HeadOutput:
     """The loss of raw logits; see `otr.logits_loss`."""
     loss, *per_token, words = _LogitsHead.apply(  # type: ignore[misc]
@@ -145,8 +150,7 @@ class _Tokens:
 
     def chunks(self, vocabulary: int) -> tuple[Tensor, ...]:
         """Indices of the supervised tokens, a chunk at a time."""
-        rows = max(_FEWEST_ROWS, min(_MOST_ROWS, _CHUNK_ELEMENTS // vocabulary))
-        return self.kept.split(rows) if len(self.kept) else ()
+        return self.kept.split(rows_in_chunk(vocabulary)) if len(self.kept) else ()
 
     def buffer(self, vocabulary: int, dtype: torch.dtype) -> Tensor:
         """Room for the logits of the largest chunk."""

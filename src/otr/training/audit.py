@@ -99,8 +99,10 @@ def audit(dataset: "Dataset", report: TokenReport, tokenizer: PreTrainedTokenize
     )
 
 
-def audit_lines(found: Audit, *, colour: bool = False) -> list[str]:
-    """The audit as lines of text; nothing in the data can move the cursor or fake a line."""
+def audit_lines(
+    found: Audit, *, more_problems: Sequence[str] = (), colour: bool = False
+) -> list[str]:
+    """The audit, with other problems beside its own, as lines of text; nothing in the data can move the cursor or fake a line."""
     report = found.report
     share = report.num_supervised / max(report.num_tokens, 1)
     names = ("min", *(f"{percent}%" for percent in QUANTILES[1:-1]), "max")
@@ -114,7 +116,7 @@ def audit_lines(found: Audit, *, colour: bool = False) -> list[str]:
     for token, number in report.end_tokens.items():
         lines.append(f"end token  {visible(token)} ends {number} examples and is learned")
     lines += [f"note       {line}" for line in found.notes]
-    lines += [f"PROBLEM    {line}" for line in found.problems]
+    lines += [f"PROBLEM    {line}" for line in (*more_problems, *found.problems)]
     lines += ["", f"the first example, {LEARNED.strip(' |')!r} marking what is learned:"]
     return lines + example_lines(found.first, colour=colour)
 

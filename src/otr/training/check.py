@@ -30,8 +30,7 @@ class Check:
 
     def lines(self, *, colour: bool = False) -> list[str]:
         """Everything that was found, as lines of text."""
-        lines = audit_lines(self.audit, colour=colour)
-        lines[3:3] = [f"PROBLEM    {line}" for line in self.refused]
+        lines = audit_lines(self.audit, more_problems=self.refused, colour=colour)
         if self.num_steps is not None:
             lines += ["", f"steps      {self.num_steps} ({self.num_epochs:.2f} epochs)"]
         for part in (self.memory, self.outlook):

@@ -6,8 +6,7 @@ from typing import Any
 import psutil
 import torch
 
-_CHUNK_BYTES = 1 << 28
-"""Logits of one chunk of the chunked head, in float32."""
+from otr.lm_head.chunked import rows_in_chunk
 
 _ADAM_STATES = 2
 _LIBRARIES_BYTES = 1 << 29
@@ -64,7 +63,7 @@ def memory_estimate(model: Any, longest: int, arguments: Any) -> MemoryEstimate:
         gradients=gradients,
         optimizer=_ADAM_STATES * gradients,
         activations=tokens * _activation_bytes(model.config.get_text_config(), arguments),
-        head=min(_CHUNK_BYTES, tokens * head.shape[0] * 4) + head_gradient,
+        head=min(rows_in_chunk(head.shape[0]), tokens) * head.shape[0] * 4 + head_gradient,
         process=0 if torch.cuda.is_available() else _LIBRARIES_BYTES,
         available=_available(),
     )

@@ -6,11 +6,9 @@ Shapes: T supervised tokens.
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from otr.lm_head import IGNORED, HeadOutput, linear_loss
+from otr.lm_head import IGNORED
 from otr.objectives import OTR
-from otr.training.model_head import fused_head
 from otr.training.trainer import OTRTrainer
 
 _MOST_TOKENS = 20_000
@@ -68,8 +66,8 @@ class Outlook:
 
 
 def outlook(trainer: OTRTrainer) -> Outlook:
-    """Run the first rows of the training data, at most about 20,000 supervised tokens, through
-    the untrained model."""
+    """Run the first batches of training, about 20,000 supervised tokens at most, through the
+    untrained model."""
     objective = trainer.objective
     policy = objective if isinstance(objective, OTR) else OTR()
     # The closed form gives q_y itself, without the noise of draws.
@@ -77,7 +75,13 @@ def outlook(trainer: OTRTrainer) -> Outlook:
     num_rollouts = 256 if policy.num_rollouts == "exact" else policy.num_rollouts
     log_probs, hit_probs = [], []
     seen = 0
-    for head, kept in _heads(trainer, exact):
+    assert trainer.model is not None
+    trainer.model.eval()
+    for batch in trainer.get_train_dataloader():
+        inputs = trainer._prepare_inputs(batch)
+        with torch.no_grad():
+            head, _ = trainer.forward_with_head(trainer.model, inputs, exact)
+        kept = torch.nn.functional.pad(inputs["labels"][:, 1:] != IGNORED, (0, 1)).flatten()
         log_probs.append(head.log_prob[kept].double())
         hit_probs.append(head.hit_rate[kept].double())
         seen += int(kept.sum())
@@ -96,29 +100,3 @@ def outlook(trainer: OTRTrainer) -> Outlook:
         no_hit_share=float((1 - hit_prob_T).pow(num_rollouts).mean()),
         far_share=float((prob_T < 1 / 256).double().mean()),
     )
-
-
-def _heads(trainer: OTRTrainer, objective: OTR):  # type: ignore[no-untyped-def]
-    """The head's answer and the mask of supervised tokens of each batch of the training data."""
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    model.eval()
-    for inputs in trainer.get_train_dataloader():
-        inputs = trainer._prepare_inputs(inputs)
-        labels_NL = torch.nn.functional.pad(inputs.pop("labels")[:, 1:], (0, 1), value=IGNORED)
-
-        def loss(
-            hidden: Tensor, weight: Tensor, bias: Tensor | None, labels_NL: Tensor = labels_NL
-        ) -> HeadOutput:
-            return linear_loss(
-                hidden[:, -labels_NL.shape[1] :].flatten(0, 1),
-                weight,
-                labels_NL.flatten(),
-                objective,
-                bias=bias,
-                logit_scale=trainer.logit_transform.scale,
-                logit_softcap=trainer.logit_transform.softcap,
-            )
-
-        with torch.no_grad(), fused_head(model, loss) as outputs:  # type: ignore[arg-type]
-            model(**inputs, use_cache=False)
-        yield outputs[0], (labels_NL != IGNORED).flatten()

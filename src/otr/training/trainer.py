@@ -143,38 +143,13 @@ class OTRTrainer(SFTTrainer):
     ) -> Any:
         """The objective over a micro-batch, divided by the tokens of the optimizer step."""
         mode = self._mode()
-        labels_NL = nn.functional.pad(inputs["labels"][:, 1:], (0, 1), value=IGNORED)
-        num_supervised = (labels_NL != IGNORED).sum()
+        num_supervised = (inputs["labels"][:, 1:] != IGNORED).sum()
         num_tokens = num_supervised if num_items_in_batch is None else num_items_in_batch
-        keys_NL = token_keys(
-            inputs["input_ids"], inputs.get("attention_mask"), inputs.get("position_ids")
-        )
         step = self.state.global_step if mode == "train" else _EVALUATION_STEP
         seed = step_seed(self.args.seed, step)
-
-        def loss_in_head(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> HeadOutput:
-            # Prompt-learning adapters put tokens of their own in front of each sequence.
-            added = (hidden.shape[1] - labels_NL.shape[1], 0)
-            return linear_loss(
-                hidden.flatten(0, -2),
-                weight,
-                nn.functional.pad(labels_NL, added, value=IGNORED).flatten(),
-                self.objective,
-                bias=bias,
-                logit_scale=self.logit_transform.scale,
-                logit_softcap=self.logit_transform.softcap,
-                seed=seed,
-                token_keys=nn.functional.pad(keys_NL, added).flatten(),
-                num_tokens=num_tokens,
-            )
-
-        model_inputs = {key: value for key, value in inputs.items() if key != "labels"}
-        model_inputs["use_cache"] = False
-        if self.aux_loss_enabled:
-            model_inputs["output_router_logits"] = True
-        with fused_head(self.accelerator.unwrap_model(model), loss_in_head) as heads:  # type: ignore[arg-type]
-            outputs = model(**model_inputs)
-        (head,) = heads
+        head, outputs = self.forward_with_head(
+            model, inputs, self.objective, seed=seed, num_tokens=num_tokens
+        )
         self._note(mode, head, num_supervised, num_tokens, inputs)
 
         # Zero, but with it the backward pass begins at the forward's output, where sharded and
@@ -192,8 +167,56 @@ class OTRTrainer(SFTTrainer):
             loss = loss + self.router_aux_loss_coef * outputs.aux_loss / steps
         if return_outputs:
             with torch.no_grad():
-                outputs = model(**model_inputs)
+                outputs = model(**self._model_inputs(inputs))
         return (loss, outputs) if return_outputs else loss
+
+    def forward_with_head(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        objective: Objective,
+        *,
+        seed: int = 0,
+        num_tokens: Tensor | int | None = None,
+    ) -> tuple[HeadOutput, Any]:
+        """A forward pass with an objective's loss made in the head.
+
+        Returns: the head's answer, per-token fields (N·L,) for N rows of L positions, each about
+        the token after it; and the model's outputs, whose logits are not to be read.
+        """
+        labels_NL = nn.functional.pad(inputs["labels"][:, 1:], (0, 1), value=IGNORED)
+        length = labels_NL.shape[1]
+        keys_NL = token_keys(
+            inputs["input_ids"], inputs.get("attention_mask"), inputs.get("position_ids")
+        )
+
+        def loss_in_head(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> HeadOutput:
+            return linear_loss(
+                # Prompt-learning adapters put tokens of their own in front of each sequence.
+                hidden[:, -length:].flatten(0, -2),
+                weight,
+                labels_NL.flatten(),
+                objective,
+                bias=bias,
+                logit_scale=self.logit_transform.scale,
+                logit_softcap=self.logit_transform.softcap,
+                seed=seed,
+                token_keys=keys_NL.flatten(),
+                num_tokens=num_tokens,
+            )
+
+        with fused_head(self.accelerator.unwrap_model(model), loss_in_head) as heads:  # type: ignore[arg-type]
+            outputs = model(**self._model_inputs(inputs))
+        (head,) = heads
+        return head, outputs
+
+    def _model_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """What the model's own forward gets: no labels, so that it makes no loss of its own."""
+        model_inputs = {key: value for key, value in inputs.items() if key != "labels"}
+        model_inputs["use_cache"] = False
+        if self.aux_loss_enabled:
+            model_inputs["output_router_logits"] = True
+        return model_inputs
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
         """One micro-batch forward and backward.
