@@ -32,7 +32,7 @@ def test_a_base_has_todays_tokenizer_and_architecture(name: str) -> None:
     assert tokenizer.get_vocab() == todays.get_vocab()
     assert tokenizer.chat_template == todays.chat_template
     config, expected = (
-        LlamaConfig.from_pretrained(base_model_folder(BASES[name])),
+        LlamaConfig.from_pretrained(str(base_model_folder(BASES[name]))),
         base_config(todays),
     )
     for field in ("hidden_size", "num_hidden_layers", "vocab_size", "max_position_embeddings"):

@@ -1,5 +1,6 @@
-"""An estimate of a run's peak memory, against what the machine has."""
+"""A run's peak memory: estimated against what the machine has, and measured."""
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,6 +68,18 @@ def memory_estimate(model: Any, longest: int, arguments: Any) -> MemoryEstimate:
         process=0 if torch.cuda.is_available() else _LIBRARIES_BYTES,
         available=_available(),
     )
+
+
+def peak_memory_mb() -> float:
+    """Peak memory of the accelerator, or of this process where there is none, in MiB."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset / 2**20
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
 def _activation_bytes(config: Any, arguments: Any) -> int:

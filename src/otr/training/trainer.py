@@ -1,7 +1,6 @@
 """TRL's SFTTrainer with the objective exchanged."""
 
 import copy
-import sys
 import warnings
 from collections import defaultdict
 from time import perf_counter
@@ -15,6 +14,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from otr.lm_head import IGNORED, HeadOutput, linear_loss
 from otr.objectives import OTR, Objective
+from otr.training.memory import peak_memory_mb
 from otr.training.model_head import fused_head, measured_transform, output_head
 from otr.training.token_keys import step_seed, token_keys
 
@@ -244,7 +244,7 @@ class OTRTrainer(SFTTrainer):
             means.pop("loss", None)
             logs.update({f"{prefix}{name}": value for name, value in means.items()})
         if "loss" in logs:
-            logs["peak_memory_mb"] = _peak_memory_mb()
+            logs["peak_memory_mb"] = peak_memory_mb()
         super().log(logs, start_time)
         self._sums[mode].clear()
         self._window_start = None
@@ -299,17 +299,3 @@ class OTRTrainer(SFTTrainer):
             means["tokens_per_second"] = num_seen / (perf_counter() - self._window_start)
             means["num_tokens"] = self._total_train_tokens
         return means
-
-
-def _peak_memory_mb() -> float:
-    """Peak memory of the accelerator, or of this process where there is none, in MiB."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**20
-    if sys.platform == "win32":
-        import psutil
-
-        return psutil.Process().memory_info().peak_wset / 2**20
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
