@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from otr.lm_head import BACKENDS, HeadOutput, chunked, linear_loss, logits_loss
+from otr.lm_head import BACKENDS, HeadOutput, chunked, linear_loss, logits_loss, products
 from otr.objectives import OTR, SFT, Objective
 from tests.lm_head.definitions import CASES, Definition
 
@@ -154,17 +154,23 @@ def test_statistics_are_what_they_are_called() -> None:
 @pytest.mark.parametrize(
     "objective", [SFT(), OTR(wrong_reward=0.0), OTR(num_rollouts="exact")], ids=str
 )
-def test_sixteen_bit_inputs_lose_no_more_than_their_own_rounding(objective: Objective) -> None:
+@pytest.mark.parametrize("multiplies_well", [True, False])
+def test_sixteen_bit_inputs_lose_no_more_than_their_own_rounding(
+    objective: Objective, multiplies_well: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(products, "multiplies_well", lambda dtype: multiplies_well)
     hidden, weight, _, labels = problem(255, 507, 123, torch.bfloat16)
     leaves = [hidden.requires_grad_(), weight.requires_grad_()]
-    found = linear_loss(hidden, weight, labels, objective)
+    found = linear_loss(hidden, weight, labels, objective, compaction="off")
     doubles = [leaf.detach().double().requires_grad_() for leaf in leaves]
     truth = linear_loss(*doubles, labels, objective, backend="reference")  # type: ignore[misc]
     assert abs(found.loss - truth.loss) <= 1e-5 * abs(truth.loss)
+    # A product of rounded operands, summed in float32, is rounded once more.
+    roundings = 2.0 if multiplies_well else 1.05
     for gradient, expected in zip(gradients(found, leaves), gradients(truth, doubles), strict=True):
         assert gradient.dtype == torch.bfloat16
         rounded = (expected.bfloat16().double() - expected).norm()
-        assert (gradient.double() - expected).norm() <= 1.05 * rounded
+        assert (gradient.double() - expected).norm() <= roundings * rounded
 
 
 def test_autocast_does_not_round_the_logits() -> None:
@@ -231,7 +237,7 @@ def test_a_frozen_head_gets_no_gradient_and_none_is_made() -> None:
 def test_the_chunked_head_never_holds_the_logits_of_all_tokens(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(chunked, "_CHUNK_ELEMENTS", 64 * 4099)
+    monkeypatch.setattr(chunked, "_CPU_CHUNK_BYTES", 64 * 4099 * 4)
     hidden, weight, bias, labels = problem(1024, 4099, 24, torch.float32)
     leaves = [leaf.requires_grad_() for leaf in (hidden, weight, bias)]
     for objective, _ in CASES.values():
@@ -254,14 +260,15 @@ def test_without_gradients_wanted_none_are_made() -> None:
 
 
 def shapes_made(step) -> set[tuple[int, ...]]:  # type: ignore[no-untyped-def]
-    """Shapes of all tensors that are made while `step` runs."""
+    """Shapes of all tensors that are made while `step` runs, views of others left out."""
     shapes: set[tuple[int, ...]] = set()
 
     class Recorder(TorchDispatchMode):
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
             out = func(*args, **(kwargs or {}))
+            known = {arg.untyped_storage().data_ptr() for arg in args if isinstance(arg, Tensor)}
             for value in out if isinstance(out, tuple | list) else (out,):
-                if isinstance(value, Tensor):
+                if isinstance(value, Tensor) and value.untyped_storage().data_ptr() not in known:
                     shapes.add(tuple(value.shape))
             return out
 

@@ -118,7 +118,7 @@ def test_order_subset_and_chunk_of_the_tokens_change_no_rollout(
     )  # fmt: skip
     assert torch.equal(alone, whole[part])
 
-    monkeypatch.setattr(chunked, "_CHUNK_ELEMENTS", 17 * 777)
+    monkeypatch.setattr(chunked, "_CPU_CHUNK_BYTES", 17 * 777 * 4)
     rechunked = drawn(logits, labels, objective, token_keys=keys, seed=2**63 + 5, backend=backend)
     assert torch.equal(rechunked, whole)
     assert (whole[labels == -100] == -1).all() and (whole[labels != -100] >= 0).all()

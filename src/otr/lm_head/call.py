@@ -26,6 +26,7 @@ class Call:
     keys_T: Tensor
     num_tokens: Tensor
     return_rollouts: bool
+    compaction: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +60,10 @@ class HeadOutput:
 
     rollouts: Tensor | None = None
     """The drawn words, (T, K) int64, -1 where the label is ignored; None unless asked for."""
+
+    kept_fraction: Tensor | None = None
+    """Share of the supervised tokens that entered the gradients' matrix products, scalar; None
+    where none could be left out."""
 
 
 PER_TOKEN = ("log_prob", "entropy", "hit_rate", "reward", "target_weight", "is_top1")

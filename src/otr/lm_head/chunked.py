@@ -1,10 +1,13 @@
 """Gradients in the forward pass, a chunk of rows at a time; never a [T, V] tensor.
 
 Ignored rows are left out first. For each chunk of rows the logits are made in one buffer, read
-twice for their statistics, overwritten with their own gradient, and multiplied into the gradients
-of the hidden states and the weight. Statistics and gradients are float32 (float64 for float64
-inputs), whatever the inputs' dtype. Memory: one chunk of logits, at most `_CHUNK_ELEMENTS`
-elements, and the gradients.
+for their sums, overwritten with their own gradient, and multiplied into the gradients of the
+hidden states and the weight; rows that do not matter can be left out of these two products, see
+`compaction`. Statistics and sums are float32 (float64 for float64 inputs), whatever the inputs'
+dtype.
+
+Memory: a chunk, of at most 320 MiB on a CPU and 768 MiB on an accelerator (but at least 16 rows),
+whatever T, D, K and the free memory are; and the gradients.
 
 Shapes: T tokens, R rows of a chunk, D width, V vocabulary, K rollouts.
 """
@@ -16,35 +19,45 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from otr.lm_head import torch_passes
 from otr.lm_head.call import IGNORED, PER_TOKEN, Call, HeadOutput, compute_dtype
+from otr.lm_head.compaction import Compaction
+from otr.lm_head.passes import Passes
+from otr.lm_head.products import Products
 from otr.lm_head.rows import Rows, process_rows
 
-_CHUNK_ELEMENTS = 1 << 26
+_CPU_CHUNK_BYTES, _ACCELERATOR_CHUNK_BYTES = 320 << 20, 768 << 20
 _MOST_ROWS, _FEWEST_ROWS = 1024, 16
-_WEIGHT_ROWS = 8192
 
 
 def linear_head(
-    hidden_TD: Tensor, weight_VD: Tensor, bias_V: Tensor | None, call: Call
+    hidden_TD: Tensor,
+    weight_VD: Tensor,
+    bias_V: Tensor | None,
+    call: Call,
+    passes: Passes = torch_passes,
 ) -> HeadOutput:
     """The loss of hidden states under a head's weight; see `otr.linear_loss`."""
-    loss, *per_token, words = _LinearHead.apply(  # type: ignore[misc]
-        hidden_TD, weight_VD, bias_V, call, torch.is_grad_enabled()
+    loss, *per_token, words, kept_fraction = _LinearHead.apply(  # type: ignore[misc]
+        hidden_TD, weight_VD, bias_V, call, passes, torch.is_grad_enabled()
     )
-    return _output(loss, per_token, words)
+    return _output(loss, per_token, words, kept_fraction)
 
 
-def rows_in_chunk(vocabulary: int) -> int:
-    """Rows of logits that are held at once."""
-    return max(_FEWEST_ROWS, min(_MOST_ROWS, _CHUNK_ELEMENTS // vocabulary))
-
-
-def logits_head(logits_TV: Tensor, call: Call) -> HeadOutput:
+def logits_head(logits_TV: Tensor, call: Call, passes: Passes = torch_passes) -> HeadOutput:
     """The loss of raw logits; see `otr.logits_loss`."""
     loss, *per_token, words = _LogitsHead.apply(  # type: ignore[misc]
-        logits_TV, call, torch.is_grad_enabled()
+        logits_TV, call, passes, torch.is_grad_enabled()
     )
-    return _output(loss, per_token, words)
+    return _output(loss, per_token, words, None)
+
+
+def rows_in_chunk(vocabulary: int, device: str = "cpu", bytes_per_logit: int = 4) -> int:
+    """Rows of logits that are held at once."""
+    room = _CPU_CHUNK_BYTES if device == "cpu" else _ACCELERATOR_CHUNK_BYTES
+    rows = min(_MOST_ROWS, room // (bytes_per_logit * vocabulary))
+    # Whole tiles of a matrix product, where there are some.
+    return max(_FEWEST_ROWS, rows - rows % 128 if rows > 128 else rows)
 
 
 class _LinearHead(torch.autograd.Function):
@@ -55,62 +68,134 @@ class _LinearHead(torch.autograd.Function):
         weight_VD: Tensor,
         bias_V: Tensor | None,
         call: Call,
+        passes: Passes,
         grad: bool,
     ) -> tuple[Tensor | None, ...]:
-        wanted = [grad and needed for needed in ctx.needs_input_grad[:3]]
-        dtype = compute_dtype(hidden_TD, weight_VD)
-        tokens = _Tokens.of(call, dtype)
-        hidden_grad, weight_grad, bias_grad = (
-            torch.zeros_like(tensor, dtype=dtype) if tensor is not None and want else None
-            for tensor, want in zip((hidden_TD, weight_VD, bias_V), wanted, strict=True)
+        work = _LinearWork(
+            hidden_TD,
+            weight_VD,
+            bias_V,
+            call,
+            passes,
+            [grad and needed for needed in ctx.needs_input_grad[:3]],
         )
-        buffer = tokens.buffer(weight_VD.shape[0], dtype)
-        for index in tokens.chunks(weight_VD.shape[0]):
-            hidden_RD = hidden_TD[index].to(dtype)
-            logits_RV = buffer[: len(index)]
-            _times_weight(hidden_RD, weight_VD, logits_RV)
-            if bias_V is not None:
-                logits_RV += bias_V
-            tokens.process(logits_RV, index, any(wanted))
-            if hidden_grad is not None:
-                hidden_grad[index] = _times_weight_transposed(logits_RV, weight_VD)
-            if weight_grad is not None:
-                weight_grad.addmm_(logits_RV.T, hidden_RD)
-            if bias_grad is not None:
-                bias_grad += logits_RV.sum(0)
-        ctx.gradients = (hidden_grad, weight_grad, bias_grad)
+        kept_fraction = work.run()
+        ctx.gradients = (work.hidden_gradient, work.weight_gradient, work.bias_gradient)
         ctx.dtypes = (hidden_TD.dtype, weight_VD.dtype, None if bias_V is None else bias_V.dtype)
-        outputs = tokens.outputs()
+        ctx.num_tokens = call.num_tokens
+        outputs = (*work.tokens.outputs(), kept_fraction)
         ctx.mark_non_differentiable(*(output for output in outputs[1:] if output is not None))
         return outputs
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, loss_grad: Tensor, *_: Tensor | None) -> tuple[Tensor | None, ...]:
+        factor = loss_grad / ctx.num_tokens
         gradients = tuple(
-            None if gradient is None else gradient.mul_(loss_grad).to(dtype)
+            None if gradient is None else gradient.mul_(factor).to(dtype)
             for gradient, dtype in zip(ctx.gradients, ctx.dtypes, strict=True)
         )
         del ctx.gradients
-        return (*gradients, None, None)
+        return (*gradients, None, None, None)
+
+
+class _LinearWork:
+    """One call of the linear head: its inputs, its chunk of logits, and the gradients so far.
+
+    Gradients are those of the tokens' summed losses, not yet divided: in float16 the quotient
+    would vanish.
+    """
+
+    def __init__(
+        self,
+        hidden_TD: Tensor,
+        weight_VD: Tensor,
+        bias_V: Tensor | None,
+        call: Call,
+        passes: Passes,
+        wanted: list[bool],
+    ) -> None:
+        self._hidden_TD, self._weight_VD, self._bias_V = hidden_TD, weight_VD, bias_V
+        self._passes, self._products = passes, Products.of(hidden_TD, weight_VD)
+        compute, operand = self._products.compute, self._products.operand
+        self.tokens = _Tokens.of(call, compute, len(weight_VD), self._products.bytes_per_logit)
+        self.hidden_gradient, self.weight_gradient, self.bias_gradient = (
+            torch.zeros_like(tensor, dtype=compute) if tensor is not None and want else None
+            for tensor, want in zip((hidden_TD, weight_VD, bias_V), wanted, strict=True)
+        )
+        self._logits = self.tokens.buffer(compute)
+        self._gradient = None
+        if any(wanted):
+            self._gradient = self._logits if operand == compute else self.tokens.buffer(operand)
+        self._compaction = None
+        if call.compaction is not None and any(wanted[:2]):
+            self._compaction = Compaction(
+                call.compaction,
+                len(self.tokens.kept),
+                weight_VD,
+                hidden_gradient=wanted[0],
+                weight_gradient=wanted[1],
+            )
+
+    def run(self) -> Tensor | None:
+        """Go through all tokens. Returns the share of them that entered the last two products,
+        where some could be left out."""
+        for index in self.tokens.chunks():
+            hidden_RD, gradient_RV = self._chunk(index)
+            if gradient_RV is None:
+                continue
+            if self.bias_gradient is not None:
+                self.bias_gradient += gradient_RV.sum(0, dtype=self.bias_gradient.dtype)
+            if self._compaction is not None:
+                gradient_RV, hidden_RD, index = self._compaction.compacted(
+                    gradient_RV, hidden_RD, index
+                )
+            self._add(gradient_RV, hidden_RD, index)
+        if self._compaction is None:
+            return None
+        if not self._compaction.holds(self.hidden_gradient, self.weight_gradient):
+            for index in self.tokens.chunks(self._compaction.take_back()):
+                hidden_RD, gradient_RV = self._chunk(index)
+                assert gradient_RV is not None
+                self._add(gradient_RV, hidden_RD, index)
+        return self._compaction.kept_fraction()
+
+    def _chunk(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Hidden states of some tokens, and the gradient of their logits."""
+        hidden_RD = self._hidden_TD[index]
+        logits_RV = self._logits[: len(index)]
+        self._products.write_logits(hidden_RD, self._weight_VD, logits_RV)
+        if self._bias_V is not None:
+            logits_RV += self._bias_V
+        gradient_RV = None if self._gradient is None else self._gradient[: len(index)]
+        self.tokens.process(logits_RV, index, self._passes, gradient_RV)
+        return hidden_RD, gradient_RV
+
+    def _add(self, gradient_RV: Tensor, hidden_RD: Tensor, index: Tensor) -> None:
+        if self.hidden_gradient is not None:
+            self.hidden_gradient[index] = self._products.hidden_gradient(
+                gradient_RV, self._weight_VD
+            )
+        if self.weight_gradient is not None:
+            self._products.add_weight_gradient(self.weight_gradient, gradient_RV, hidden_RD)
 
 
 class _LogitsHead(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, logits_TV: Tensor, call: Call, grad: bool) -> tuple[Tensor | None, ...]:
+    def forward(
+        ctx: Any, logits_TV: Tensor, call: Call, passes: Passes, grad: bool
+    ) -> tuple[Tensor | None, ...]:
         wanted = grad and ctx.needs_input_grad[0]
-        dtype = compute_dtype(logits_TV)
-        tokens = _Tokens.of(call, dtype)
-        vocabulary = logits_TV.shape[1]
-        logits_grad = torch.zeros_like(logits_TV) if wanted else None
-        buffer = tokens.buffer(vocabulary, dtype)
-        for index in tokens.chunks(vocabulary):
+        compute = compute_dtype(logits_TV)
+        tokens = _Tokens.of(call, compute, logits_TV.shape[1], compute.itemsize)
+        ctx.gradient = torch.zeros_like(logits_TV) if wanted else None
+        buffer = tokens.buffer(compute)
+        for index in tokens.chunks():
             logits_RV = buffer[: len(index)]
             logits_RV.copy_(logits_TV[index])
-            tokens.process(logits_RV, index, wanted)
-            if logits_grad is not None:
-                logits_grad[index] = logits_RV.to(logits_grad.dtype)
-        ctx.gradient = logits_grad
+            tokens.process(logits_RV, index, passes, logits_RV if wanted else None)
+            if ctx.gradient is not None:
+                ctx.gradient[index] = logits_RV.div_(call.num_tokens).to(logits_TV.dtype)
         outputs = tokens.outputs()
         ctx.mark_non_differentiable(*(output for output in outputs[1:] if output is not None))
         return outputs
@@ -120,7 +205,7 @@ class _LogitsHead(torch.autograd.Function):
     def backward(ctx: Any, loss_grad: Tensor, *_: Tensor | None) -> tuple[Tensor | None, ...]:
         gradient = None if ctx.gradient is None else ctx.gradient.mul_(loss_grad)
         del ctx.gradient
-        return gradient, None, None
+        return gradient, None, None, None
 
 
 @dataclass(frozen=True)
@@ -129,12 +214,14 @@ class _Tokens:
 
     call: Call
     kept: Tensor
+    vocabulary: int
+    rows_in_chunk: int
     losses_T: Tensor
     per_token: dict[str, Tensor]
     words_TK: Tensor | None
 
     @staticmethod
-    def of(call: Call, dtype: torch.dtype) -> "_Tokens":
+    def of(call: Call, dtype: torch.dtype, vocabulary: int, bytes_per_logit: int) -> "_Tokens":
         shape, device = call.labels_T.shape, call.labels_T.device
         num_rollouts = call.objective.needs().num_rollouts
         words_TK = None
@@ -143,23 +230,28 @@ class _Tokens:
         return _Tokens(
             call=call,
             kept=(call.labels_T != IGNORED).nonzero()[:, 0],
+            vocabulary=vocabulary,
+            rows_in_chunk=rows_in_chunk(vocabulary, device.type, bytes_per_logit),
             losses_T=torch.zeros(shape, dtype=dtype, device=device),
             per_token={name: torch.zeros(shape, dtype=dtype, device=device) for name in PER_TOKEN},
             words_TK=words_TK,
         )
 
-    def chunks(self, vocabulary: int) -> tuple[Tensor, ...]:
-        """Indices of the supervised tokens, a chunk at a time."""
-        return self.kept.split(rows_in_chunk(vocabulary)) if len(self.kept) else ()
+    def chunks(self, tokens: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Indices of the supervised tokens, or of some of them, a chunk at a time."""
+        tokens = self.kept if tokens is None else tokens
+        return tokens.split(self.rows_in_chunk) if len(tokens) else ()
 
-    def buffer(self, vocabulary: int, dtype: torch.dtype) -> Tensor:
-        """Room for the logits of the largest chunk."""
-        rows = max((len(index) for index in self.chunks(vocabulary)), default=0)
-        return torch.empty(rows, vocabulary, dtype=dtype, device=self.kept.device)
+    def buffer(self, dtype: torch.dtype) -> Tensor:
+        """Room for one number of each logit of the largest chunk."""
+        rows = min(len(self.kept), self.rows_in_chunk)
+        return torch.empty(rows, self.vocabulary, dtype=dtype, device=self.kept.device)
 
-    def process(self, logits_RV: Tensor, index: Tensor, gradient: bool) -> None:
-        """Note the losses and statistics of a chunk; leave its gradient in `logits_RV`."""
-        rows: Rows = process_rows(logits_RV, index, self.call, gradient)
+    def process(
+        self, logits_RV: Tensor, index: Tensor, passes: Passes, gradient_RV: Tensor | None
+    ) -> None:
+        """Note the losses and statistics of a chunk; write its gradient where it is wanted."""
+        rows: Rows = process_rows(logits_RV, index, self.call, passes, gradient_RV)
         self.losses_T[index] = rows.losses_R
         for name, value in rows.per_token.items():
             self.per_token[name][index] = value.to(self.losses_T.dtype)
@@ -171,26 +263,12 @@ class _Tokens:
         return loss, *self.per_token.values(), self.words_TK
 
 
-def _output(loss: Tensor, per_token: list[Tensor], words: Tensor | None) -> HeadOutput:
-    return HeadOutput(loss=loss, rollouts=words, **dict(zip(PER_TOKEN, per_token, strict=True)))
-
-
-def _times_weight(hidden_RD: Tensor, weight_VD: Tensor, out_RV: Tensor) -> None:
-    """out = hidden weight^T in hidden's dtype; a weight of another is converted in slices."""
-    if weight_VD.dtype == hidden_RD.dtype:
-        torch.mm(hidden_RD, weight_VD.T, out=out_RV)
-        return
-    for start in range(0, len(weight_VD), _WEIGHT_ROWS):
-        piece = weight_VD[start : start + _WEIGHT_ROWS].to(hidden_RD.dtype)
-        out_RV[:, start : start + len(piece)] = hidden_RD @ piece.T
-
-
-def _times_weight_transposed(grad_RV: Tensor, weight_VD: Tensor) -> Tensor:
-    """grad weight in grad's dtype; a weight of another is converted in slices."""
-    if weight_VD.dtype == grad_RV.dtype:
-        return grad_RV @ weight_VD
-    out_RD = grad_RV.new_zeros(len(grad_RV), weight_VD.shape[1])
-    for start in range(0, len(weight_VD), _WEIGHT_ROWS):
-        piece = weight_VD[start : start + _WEIGHT_ROWS].to(grad_RV.dtype)
-        out_RD.addmm_(grad_RV[:, start : start + len(piece)], piece)
-    return out_RD
+def _output(
+    loss: Tensor, per_token: list[Tensor], words: Tensor | None, kept_fraction: Tensor | None
+) -> HeadOutput:
+    return HeadOutput(
+        loss=loss,
+        rollouts=words,
+        kept_fraction=kept_fraction,
+        **dict(zip(PER_TOKEN, per_token, strict=True)),
+    )

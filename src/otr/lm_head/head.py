@@ -15,6 +15,9 @@ BACKENDS = {"reference": reference, "chunked": chunked}
 
 _DEFAULT_BACKEND = "chunked"
 
+SIXTEEN_BIT_BOUND = 2.0**-9
+"""Relative error that compaction may make of 16-bit gradients: bfloat16's unit roundoff."""
+
 
 def linear_loss(
     hidden: Tensor,
@@ -30,6 +33,7 @@ def linear_loss(
     num_tokens: int | Tensor | None = None,
     backend: str | None = None,
     return_rollouts: bool = False,
+    compaction: float | str | None = None,
 ) -> HeadOutput:
     """The loss of hidden states under a language-model head, without the full logits.
 
@@ -53,6 +57,11 @@ def linear_loss(
         backend: "reference" (autograd on the full logits, the truth) or "chunked" (gradients in
             the forward pass, never a [T, V] tensor); None picks the fastest that fits.
         return_rollouts: also return the drawn words.
+        compaction: leave the tokens with the smallest gradients out of the gradients' matrix
+            products as long as the relative error of the weight's gradient, and of the hidden
+            states', stays below this bound (Frobenius norm; checked, see `docs/theory.md`).
+            "off" keeps every token; None is 2**-9, bfloat16's own rounding, where hidden states
+            or weight have 16 bits, and "off" elsewhere.
 
     Returns: a `HeadOutput`; its loss is differentiable in hidden, weight and bias, once.
     Raises: ValueError that names the argument, with what was found.
@@ -68,6 +77,7 @@ def linear_loss(
     call = _call(
         hidden, weight.shape[0], labels, objective,
         logit_scale, logit_softcap, seed, token_keys, num_tokens, return_rollouts,
+        _compaction_bound(compaction, hidden, weight),
     )  # fmt: skip
     with _full_precision(hidden):
         return _backend(backend).linear_head(hidden, weight, bias, call)
@@ -131,6 +141,21 @@ def _check_bias(bias: Tensor | None, vocabulary: int) -> None:
         raise ValueError(f"bias must have shape ({vocabulary},), found {tuple(bias.shape)}")
 
 
+def _compaction_bound(
+    compaction: float | str | None, hidden: Tensor, weight: Tensor
+) -> float | None:
+    if compaction is None:
+        short = hidden.dtype.itemsize == 2 or weight.dtype.itemsize == 2
+        return SIXTEEN_BIT_BOUND if short else None
+    if compaction == "off":
+        return None
+    if isinstance(compaction, bool | str) or not 0 < compaction < 0.5:
+        raise ValueError(
+            f'compaction must be "off" or a bound between 0 and 0.5, found {compaction!r}'
+        )
+    return float(compaction)
+
+
 def _call(
     rows: Tensor,
     vocabulary: int,
@@ -142,6 +167,7 @@ def _call(
     token_keys: Tensor | None,
     num_tokens: int | Tensor | None,
     return_rollouts: bool,
+    compaction: float | None = None,
 ) -> Call:
     if not isinstance(objective, Objective):
         raise ValueError(f"objective must be one of otr's, such as OTR(), found {objective!r}")
@@ -175,4 +201,5 @@ def _call(
         keys_T=token_keys,
         num_tokens=divisor,
         return_rollouts=return_rollouts,
+        compaction=compaction,
     )

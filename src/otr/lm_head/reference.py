@@ -78,7 +78,7 @@ def _draw(
     label_prob_T = q_TV.gather(1, labels_T[:, None])[:, 0]
     hits_TK = rollouts.hits(seed, keys_T, label_prob_T, needs.num_rollouts)
     top_T = logits_TV.amax(-1)
-    masses_TB = rollouts.block_masses(logits_TV, labels_T, top_T, needs.temperature)
+    masses_TB = rollouts.block_masses(logits_TV, top_T, needs.temperature)
     return rollouts.missed_words(
         seed, keys_T, hits_TK, logits_TV, labels_T, top_T, masses_TB, needs.temperature
     )

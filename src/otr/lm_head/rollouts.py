@@ -8,19 +8,20 @@ Only a draw that misses then looks for its word among the others: a block of col
 blocks' masses, then the word inside that block. Reusing the first number for the second step
 would magnify its grid by 1 / (1 - q_y).
 
-Shapes: R rows, V vocabulary, K rollouts, B blocks of `BLOCK` columns, M draws that missed, P pairs
-of a row and a block.
+Shapes: R rows, V vocabulary, K rollouts, B blocks of `BLOCK` columns, C columns of a block, M draws
+that missed.
 """
 
 import torch
 from torch import Tensor
 
-BLOCK = 128
-"""Columns summed at once: short enough for float32 sums that are right to about 1e-6."""
+BLOCK = 32
+"""Columns summed at once. Short, since a draw that misses looks at every column of its block, and
+so that float32 sums are right to about 1e-6."""
 
 _HITS, _WORDS = 0, 1
 _MASK = 0xFFFFFFFF
-_SLICE = 1 << 15
+_DRAWS_AT_ONCE = 1 << 12
 
 
 def philox(seed: int, counters: tuple[Tensor, Tensor, Tensor, Tensor]) -> list[Tensor]:
@@ -51,43 +52,34 @@ def hits(seed: int, keys_R: Tensor, label_prob_R: Tensor, num_rollouts: int) -> 
 
     Shapes: keys (R,) int64, probabilities (R,); result (R, K) bool.
     """
-    quads = torch.arange((num_rollouts + 3) // 4, device=keys_R.device)
-    words = philox(
-        seed,
-        (
-            quads[None, :],
-            torch.full_like(quads, _HITS)[None, :],
-            (keys_R & _MASK)[:, None],
-            ((keys_R >> 32) & _MASK)[:, None],
-        ),
-    )
-    words_RK = torch.stack(words, dim=-1).flatten(1)[:, :num_rollouts]
+    bits_RK = _bits(seed, keys_R, _HITS, num_rollouts)
     # Compared as integers: as float32, a probability of 1e-8 would have no number below it.
     threshold_R = (label_prob_R.double().nan_to_num() * 2.0**32).floor().long()
-    return words_RK < threshold_R[:, None]
+    return bits_RK < threshold_R[:, None]
 
 
-def block_masses(logits_RV: Tensor, labels_R: Tensor, top_R: Tensor, temperature: float) -> Tensor:
-    """Unnormalised mass of the rollout policy in each block of columns, the label left out.
+def _bits(seed: int, keys_R: Tensor, stream: int, count: int) -> Tensor:
+    """The first `count` random 32-bit words of each key in a stream, (R, count)."""
+    quads = torch.arange((count + 3) // 4, device=keys_R.device)
+    counters = (
+        quads[None, :],
+        torch.full_like(quads, stream)[None, :],
+        (keys_R & _MASK)[:, None],
+        ((keys_R >> 32) & _MASK)[:, None],
+    )
+    return torch.stack(philox(seed, counters), dim=-1).flatten(1)[:, :count]
 
-    m_b = sum over v in block b, v != y, of exp((z_v - top) / temperature)
 
-    Shapes: logits (R, V), labels (R,), top (R,); result (R, B).
+def block_masses(logits_RV: Tensor, top_R: Tensor, temperature: float) -> Tensor:
+    """Unnormalised mass of the rollout policy in each block of columns.
+
+    m_b = sum over v in block b of exp((z_v - top) / temperature)
+
+    Shapes: logits (R, V), top (R,); result (R, B).
     """
-    rows, vocabulary = logits_RV.shape
-    num_blocks = -(-vocabulary // BLOCK)
-    masses_RB = logits_RV.new_empty(rows, num_blocks)
-    blocks_at_once = 32
-    for first in range(0, num_blocks, blocks_at_once):
-        start, stop = first * BLOCK, min((first + blocks_at_once) * BLOCK, vocabulary)
-        masses = logits_RV[:, start:stop].sub(top_R[:, None]).div_(temperature).exp_()
-        inside = (labels_R >= start) & (labels_R < stop)
-        column = (labels_R - start).clamp(0, stop - start - 1)[:, None]
-        masses.scatter_(1, column, masses.gather(1, column).masked_fill(inside[:, None], 0))
-        masses = torch.nn.functional.pad(masses, (0, -(stop - start) % BLOCK))
-        last = min(first + blocks_at_once, num_blocks)
-        masses_RB[:, first:last] = masses.unflatten(1, (-1, BLOCK)).sum(-1)
-    return masses_RB
+    masses_RV = ((logits_RV - top_R[:, None]) / temperature).exp_()
+    masses_RV = torch.nn.functional.pad(masses_RV, (0, -logits_RV.shape[1] % BLOCK))
+    return masses_RV.unflatten(1, (-1, BLOCK)).sum(-1)
 
 
 def missed_words(
@@ -102,49 +94,79 @@ def missed_words(
 ) -> Tensor:
     """The word of every draw; the label where the draw hits.
 
-    A draw that misses follows the rollout policy with the label left out.
+    A draw that misses follows the rollout policy with the label left out: one random number
+    picks a block of columns by the blocks' masses, another a word inside that block.
 
     Shapes: as in `hits` and `block_masses`; result (R, K) int64.
     """
+    num_rollouts, num_blocks = hits_RK.shape[1], masses_RB.shape[1]
     words_RK = labels_R[:, None].expand(hits_RK.shape).clone()
-    # In float64, since the tail of a large vocabulary vanishes in a float32 running sum.
-    running_RB = masses_RB.double().cumsum(1)
-    num_blocks = masses_RB.shape[1]
-    rows_M, draws_M = (~hits_RK).nonzero(as_tuple=True)
-    for rows, draws in zip(rows_M.split(_SLICE), draws_M.split(_SLICE), strict=True):
-        keys = keys_R[rows]
-        bits = philox(
-            seed, (draws, torch.full_like(draws, _WORDS), keys & _MASK, (keys >> 32) & _MASK)
-        )
-        block = _pick(running_RB[rows], bits[0])
-        # Many draws of a token fall into the same few blocks; each is summed once.
-        pairs, pair_of_draw = (rows * num_blocks + block).unique(return_inverse=True)
-        pair_rows, pair_blocks = pairs // num_blocks, pairs % num_blocks
-        columns = pair_blocks[:, None] * BLOCK + torch.arange(BLOCK, device=rows.device)
-        beyond = columns >= logits_RV.shape[1]
-        columns.clamp_(max=logits_RV.shape[1] - 1)
-        masses = logits_RV[pair_rows[:, None], columns] - top_R[pair_rows, None]
-        masses.div_(temperature).exp_()
-        masses.masked_fill_(beyond | (columns == labels_R[pair_rows, None]), 0)
-        column = _pick_within_block(masses.double().cumsum(1), pair_of_draw, bits[1])
-        words_RK[rows, draws] = columns[pair_of_draw, column]
+    missing = (~hits_RK).any(1).nonzero()[:, 0]
+    if len(missing) == 0:
+        return words_RK
+    policy = _OthersPolicy(logits_RV, labels_R, top_R, temperature)
+    for rows in missing.split(max(1, _DRAWS_AT_ONCE // num_rollouts)):
+        bits_RK2 = _bits(seed, keys_R[rows], _WORDS, 2 * num_rollouts).unflatten(1, (-1, 2))
+        share_RK2 = bits_RK2.double() * 2.0**-32
+        # In float64, since the tail of a large vocabulary vanishes in a float32 running sum.
+        running_RB = policy.without_label(rows, masses_RB[rows]).double().cumsum_(1)
+        block_RK = _first_above(running_RB, share_RK2[..., 0] * running_RB[:, -1:])
+        row_M, draw_M = (~hits_RK[rows]).nonzero(as_tuple=True)
+        block_M = block_RK[row_M, draw_M]
+        if num_blocks <= num_rollouts:
+            # Draws outnumber blocks, so every block is summed once for all of them.
+            every_row = torch.arange(len(rows), device=rows.device).repeat_interleave(num_blocks)
+            every_block = torch.arange(num_blocks, device=rows.device).repeat(len(rows))
+            masses_PC = policy.masses(rows[every_row], every_block)
+            running_MC = masses_PC.double().cumsum_(1)[row_M * num_blocks + block_M]
+        else:
+            running_MC = policy.masses(rows[row_M], block_M).double().cumsum_(1)
+        point_M = share_RK2[row_M, draw_M, 1] * running_MC[:, -1]
+        column_M = _first_above(running_MC, point_M[:, None])[:, 0]
+        words_RK[rows[row_M], draw_M] = policy.first_column(block_M) + column_M
     return words_RK
 
 
-def _pick(running_MN: Tensor, bits_M: Tensor) -> Tensor:
-    """The first entry whose running sum passes a random point of the total."""
-    point_M = bits_M.double() * 2.0**-32 * running_MN[:, -1]
-    index_M = torch.searchsorted(running_MN, point_M[:, None], right=True)[:, 0]
-    return index_M.clamp_(max=running_MN.shape[1] - 1)
+def _first_above(running: Tensor, point: Tensor) -> Tensor:
+    """The first entry of each row whose running sum passes a point."""
+    index = torch.searchsorted(running, point, right=True)
+    return index.clamp_(max=running.shape[-1] - 1)
 
 
-def _pick_within_block(running_PN: Tensor, pair_of_draw_M: Tensor, bits_M: Tensor) -> Tensor:
-    """`_pick` in rows that several draws share, by bisection."""
-    point_M = bits_M.double() * 2.0**-32 * running_PN[pair_of_draw_M, -1]
-    index_M = torch.zeros_like(pair_of_draw_M)
-    step = BLOCK // 2
-    while step:
-        passed = running_PN[pair_of_draw_M, index_M + step - 1] <= point_M
-        index_M += step * passed
-        step //= 2
-    return index_M
+class _OthersPolicy:
+    """Masses of the rollout policy with the label left out, a block of columns at a time."""
+
+    def __init__(
+        self, logits_RV: Tensor, labels_R: Tensor, top_R: Tensor, temperature: float
+    ) -> None:
+        self._vocabulary = logits_RV.shape[1]
+        self._width = min(BLOCK, self._vocabulary)
+        # Every stretch of columns as a row of its own, without a copy.
+        self._stretches = logits_RV.as_strided(
+            (logits_RV.numel() - self._width + 1, self._width), (1, 1)
+        )
+        self._labels_R, self._top_R, self._temperature = labels_R, top_R, temperature
+
+    def first_column(self, block_M: Tensor) -> Tensor:
+        """Where a block's columns begin in `masses`; the last block ends with the vocabulary."""
+        return (block_M * BLOCK).clamp(max=self._vocabulary - self._width)
+
+    def masses(self, rows_M: Tensor, block_M: Tensor) -> Tensor:
+        """exp((z_v - top) / temperature) of a block's columns, 0 at the label, (M, C)."""
+        first_M = self.first_column(block_M)
+        masses_MC = self._stretches.index_select(0, rows_M * self._vocabulary + first_M)
+        masses_MC.sub_(self._top_R[rows_M, None]).div_(self._temperature).exp_()
+        label_M = self._labels_R[rows_M] - first_M
+        with_label = ((label_M >= 0) & (label_M < self._width)).nonzero()[:, 0]
+        masses_MC[with_label, label_M[with_label]] = 0
+        overlap_M = block_M * BLOCK - first_M
+        overlapping = (overlap_M > 0).nonzero()[:, 0]
+        columns = torch.arange(self._width, device=rows_M.device)
+        masses_MC[overlapping] *= columns >= overlap_M[overlapping, None]
+        return masses_MC
+
+    def without_label(self, rows: Tensor, masses_RB: Tensor) -> Tensor:
+        """Masses of all blocks, that of the label's block summed anew without it."""
+        block_R = self._labels_R[rows] // BLOCK
+        rest_R = self.masses(rows, block_R).sum(1)
+        return masses_RB.scatter(1, block_R[:, None], rest_R[:, None])

@@ -1,8 +1,6 @@
-"""Statistics, rollouts and the in-place gradient of a chunk of rows of logits.
+"""The objective's arithmetic on a chunk of rows: from sums to losses and gradient coefficients.
 
-Exponentials are made in blocks of columns that stay in the processor's cache.
-
-Shapes: R rows, V vocabulary, K rollouts. `shifted` logits are z - max z.
+Shapes: R rows, V vocabulary, K rollouts, N single columns. `shifted` logits are z - max z.
 """
 
 from dataclasses import dataclass
@@ -10,11 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from otr.lm_head import rollouts
 from otr.lm_head.call import Call, hit_rate
+from otr.lm_head.passes import Gradient, LogitTransform, Passes, Sums
 from otr.objectives import Needs, Statistics, Weights
-
-_COLUMNS = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,31 +22,26 @@ class Rows:
     words_RK: Tensor | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Sums:
-    """Sums over the vocabulary; logarithms are of the shifted logits."""
-
-    top_R: Tensor
-    log_total_R: Tensor
-    entropy_R: Tensor
-    rollout_log_total_R: Tensor | None
-    rollout_mean_R: Tensor | None
-
-
-def process_rows(logits_RV: Tensor, index: Tensor, call: Call, gradient: bool) -> Rows:
-    """Losses and statistics of raw logits; with `gradient`, they are overwritten with dL/dlogits,
-    divided by the call's number of tokens."""
+def process_rows(
+    logits_RV: Tensor, index: Tensor, call: Call, passes: Passes, gradient_RV: Tensor | None
+) -> Rows:
+    """Losses and statistics of the head's raw output, which is overwritten; its gradient, not yet
+    divided by the number of tokens, is written to `gradient_RV`, which may be the same tensor."""
     labels_R, keys_R = call.labels_T[index], call.keys_T[index]
     needs = call.objective.needs()
-    if call.logit_scale != 1.0:
-        logits_RV *= call.logit_scale
-    if call.logit_softcap is not None:
-        logits_RV.div_(call.logit_softcap).tanh_().mul_(call.logit_softcap)
-
-    sums = _sums(logits_RV, needs)
+    transform = LogitTransform(scale=call.logit_scale, softcap=call.logit_softcap)
+    searches = needs.missed_words or needs.missed_statistics or call.return_rollouts
+    sums = passes.sums(logits_RV, transform, needs, needs.num_rollouts > 0 and searches)
     label_logit_R = logits_RV.gather(1, labels_R[:, None])[:, 0]
-    words_RK = _draw(logits_RV, labels_R, keys_R, sums, needs, call)
-    statistics = _statistics(logits_RV, labels_R, sums, needs, words_RK)
+    rollout_prob_R = words_RK = None
+    if needs.temperature is not None:
+        rollout_prob_R = _rollout_prob(label_logit_R, sums, needs.temperature)
+    if needs.num_rollouts:
+        assert rollout_prob_R is not None
+        words_RK = passes.words(logits_RV, labels_R, keys_R, rollout_prob_R, sums, needs, call.seed)
+    statistics = _statistics(
+        logits_RV, labels_R, label_logit_R, rollout_prob_R, sums, needs, words_RK
+    )
     weights = call.objective.weights(statistics)
     losses_R = _losses(logits_RV, labels_R, sums, statistics, weights, words_RK)
     hit_rate_R = hit_rate(statistics, needs)
@@ -62,58 +53,22 @@ def process_rows(logits_RV: Tensor, index: Tensor, call: Call, gradient: bool) -
         "target_weight": _label_weight(weights, statistics, logits_RV.shape[1]),
         "is_top1": label_logit_R == sums.top_R,
     }
-    if gradient:
-        _overwrite_with_gradient(logits_RV, labels_R, sums, weights, words_RK, needs, call)
+    if gradient_RV is not None:
+        gradient = _gradient(logits_RV, labels_R, weights, words_RK, needs, transform)
+        passes.write_gradient(logits_RV, gradient_RV, gradient, sums, transform, needs.temperature)
     return Rows(losses_R=losses_R, per_token=per_token, words_RK=words_RK)
 
 
-def _sums(logits_RV: Tensor, needs: Needs) -> _Sums:
-    top_R = logits_RV.amax(1)
-    total_R, weighted_R = torch.zeros_like(top_R), torch.zeros_like(top_R)
-    rollout_total_R, rollout_weighted_R = torch.zeros_like(top_R), torch.zeros_like(top_R)
-    for block in logits_RV.split(_COLUMNS, dim=1):
-        shifted = block - top_R[:, None]
-        exponential = shifted.exp()
-        total_R += exponential.sum(1)
-        weighted_R += exponential.mul_(shifted).sum(1)
-        if needs.temperature is not None:
-            exponential = torch.div(shifted, needs.temperature, out=exponential).exp_()
-            rollout_total_R += exponential.sum(1)
-            rollout_weighted_R += exponential.mul_(shifted).sum(1)
-    log_total_R = total_R.log()
-    return _Sums(
-        top_R=top_R,
-        log_total_R=log_total_R,
-        entropy_R=(log_total_R - weighted_R / total_R).clamp_(min=0),
-        rollout_log_total_R=None if needs.temperature is None else rollout_total_R.log(),
-        rollout_mean_R=None if needs.temperature is None else rollout_weighted_R / rollout_total_R,
-    )
-
-
-def _draw(
-    logits_RV: Tensor, labels_R: Tensor, keys_R: Tensor, sums: _Sums, needs: Needs, call: Call
-) -> Tensor | None:
-    """The word of each draw; where only the number of hits matters, -1 for every miss."""
-    if needs.num_rollouts == 0:
-        return None
-    assert needs.temperature is not None
-    label_prob_R = _rollout_prob(logits_RV, labels_R, sums, needs.temperature)
-    hits_RK = rollouts.hits(call.seed, keys_R, label_prob_R, needs.num_rollouts)
-    if not (needs.missed_words or needs.missed_statistics or call.return_rollouts):
-        return labels_R[:, None].where(hits_RK, -1)
-    masses_RB = rollouts.block_masses(logits_RV, labels_R, sums.top_R, needs.temperature)
-    return rollouts.missed_words(
-        call.seed, keys_R, hits_RK, logits_RV, labels_R, sums.top_R, masses_RB, needs.temperature
-    )
-
-
 def _statistics(
-    logits_RV: Tensor, labels_R: Tensor, sums: _Sums, needs: Needs, words_RK: Tensor | None
+    logits_RV: Tensor,
+    labels_R: Tensor,
+    label_logit_R: Tensor,
+    rollout_prob_R: Tensor | None,
+    sums: Sums,
+    needs: Needs,
+    words_RK: Tensor | None,
 ) -> Statistics:
-    label_logit_R = logits_RV.gather(1, labels_R[:, None])[:, 0]
-    rollout_prob_R = num_hits_R = missed_log_prob_RK = missed_repeats_RK = top_entropy_R = None
-    if needs.temperature is not None:
-        rollout_prob_R = _rollout_prob(logits_RV, labels_R, sums, needs.temperature)
+    num_hits_R = missed_log_prob_RK = missed_repeats_RK = top_entropy_R = None
     if words_RK is not None:
         hit_RK = words_RK == labels_R[:, None]
         num_hits_R = hit_RK.sum(1).to(logits_RV.dtype)
@@ -137,7 +92,7 @@ def _statistics(
 def _losses(
     logits_RV: Tensor,
     labels_R: Tensor,
-    sums: _Sums,
+    sums: Sums,
     statistics: Statistics,
     weights: Weights,
     words_RK: Tensor | None,
@@ -161,70 +116,54 @@ def _losses(
     return losses_R
 
 
-def _overwrite_with_gradient(
+def _gradient(
     logits_RV: Tensor,
     labels_R: Tensor,
-    sums: _Sums,
     weights: Weights,
     words_RK: Tensor | None,
     needs: Needs,
-    call: Call,
-) -> None:
-    """W pi - w in place of the logits, times the slope of scale and softcap, over num_tokens."""
-    total_weight_R = weights.label_T
+    transform: LogitTransform,
+) -> Gradient:
+    """W pi - w, times the slope of scale and softcap."""
+    policy_R = weights.label_T
     columns = [labels_R[:, None]]
     amounts = [weights.label_T[:, None]]
     if weights.missed_TK is not None:
         assert words_RK is not None
         missed_RK = _missed(weights, words_RK, labels_R)
-        total_weight_R = total_weight_R + missed_RK.sum(1)
+        policy_R = policy_R + missed_RK.sum(1)
         columns.append(words_RK)
         amounts.append(missed_RK)
-    rollout_policy_R = weights.rollout_policy_T
+    rollout_R, uniform_R = weights.rollout_policy_T, weights.uniform_T
     if needs.temperature == 1.0:
         # W pi - w pi for q = pi: left out of both, where it would only add rounding.
-        rollout_policy_R = None
-    for part in (rollout_policy_R, weights.uniform_T):
-        if part is not None:
-            total_weight_R = total_weight_R + part
+        rollout_R = None
+    if rollout_R is not None:
+        policy_R = policy_R + rollout_R
+    if uniform_R is not None:
+        policy_R = policy_R + uniform_R
+        uniform_R = uniform_R / logits_RV.shape[1]
     columns_RN, amounts_RN = torch.cat(columns, 1), torch.cat(amounts, 1)
     # The slope needs the logits, so it is taken at the single columns before they are gone.
-    amounts_RN = amounts_RN * _slope(logits_RV.gather(1, columns_RN), call)
-
-    for block in logits_RV.split(_COLUMNS, dim=1):
-        slope = _slope(block, call)
-        log_prob = block - (sums.top_R + sums.log_total_R)[:, None]
-        gradient = log_prob.exp().mul_(total_weight_R[:, None])
-        if weights.entropy_T is not None:
-            surprise = log_prob + sums.entropy_R[:, None]
-            gradient += log_prob.exp().mul_(surprise).mul_(weights.entropy_T[:, None])
-        if rollout_policy_R is not None:
-            assert sums.rollout_log_total_R is not None and needs.temperature is not None
-            rollout = (block - sums.top_R[:, None]).div_(needs.temperature)
-            rollout.sub_(sums.rollout_log_total_R[:, None]).exp_()
-            gradient -= rollout.mul_(rollout_policy_R[:, None])
-        if weights.uniform_T is not None:
-            gradient -= (weights.uniform_T / logits_RV.shape[1])[:, None]
-        torch.mul(gradient, slope, out=block)
-    logits_RV.scatter_add_(1, columns_RN, -amounts_RN)
-    logits_RV /= call.num_tokens
+    amounts_RN = amounts_RN * transform.slope(logits_RV.gather(1, columns_RN))
+    return Gradient(
+        policy_R=policy_R,
+        entropy_R=weights.entropy_T,
+        rollout_R=rollout_R,
+        uniform_R=uniform_R,
+        columns_RN=columns_RN,
+        amounts_RN=amounts_RN,
+    )
 
 
-def _slope(logits: Tensor, call: Call) -> Tensor | float:
-    """Derivative of the scaled and capped logits by the raw ones."""
-    if call.logit_softcap is None:
-        return call.logit_scale
-    return (1 - (logits / call.logit_softcap).square_()).mul_(call.logit_scale)
-
-
-def _rollout_prob(logits_RV: Tensor, labels_R: Tensor, sums: _Sums, temperature: float) -> Tensor:
+def _rollout_prob(label_logit_R: Tensor, sums: Sums, temperature: float) -> Tensor:
     assert sums.rollout_log_total_R is not None
-    shifted_R = logits_RV.gather(1, labels_R[:, None])[:, 0] - sums.top_R
+    shifted_R = label_logit_R - sums.top_R
     return (shifted_R / temperature - sums.rollout_log_total_R).clamp_(max=0).exp_()
 
 
-def _word_log_prob(logits_RV: Tensor, words_RK: Tensor, sums: _Sums) -> Tensor:
-    return logits_RV.gather(1, words_RK) - (sums.top_R + sums.log_total_R)[:, None]
+def _word_log_prob(logits_RV: Tensor, words_RK: Tensor, sums: Sums) -> Tensor:
+    return logits_RV.gather(1, words_RK) - sums.top_R[:, None] - sums.log_total_R[:, None]
 
 
 def _missed(weights: Weights, words_RK: Tensor, labels_R: Tensor) -> Tensor:

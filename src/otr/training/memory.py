@@ -64,7 +64,8 @@ def memory_estimate(model: Any, longest: int, arguments: Any) -> MemoryEstimate:
         gradients=gradients,
         optimizer=_ADAM_STATES * gradients,
         activations=tokens * _activation_bytes(model.config.get_text_config(), arguments),
-        head=min(rows_in_chunk(head.shape[0]), tokens) * head.shape[0] * 4 + head_gradient,
+        head=min(rows_in_chunk(head.shape[0], head.device.type), tokens) * head.shape[0] * 4
+        + head_gradient,
         process=0 if torch.cuda.is_available() else _LIBRARIES_BYTES,
         available=_available(),
     )

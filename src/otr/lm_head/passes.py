@@ -1,0 +1,107 @@
+"""What is done to every logit of a chunk, whatever does it: the seam below the rows' arithmetic.
+
+Two passes touch a whole chunk: one reads the logits for their sums, one turns them into their
+gradient. Between them rollouts look at a few blocks of columns. `torch_passes` does this in plain
+PyTorch anywhere, `triton_passes` on a GPU.
+
+Shapes: R rows, V vocabulary, K rollouts, B blocks of columns, N single columns.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from otr.objectives import Needs
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogitTransform:
+    """z = softcap(scale x + 0),  softcap(x) = c tanh(x / c); the head's raw output is x."""
+
+    scale: float
+    softcap: float | None
+
+    @property
+    def is_identity(self) -> bool:
+        return self.scale == 1.0 and self.softcap is None
+
+    def slope(self, logits: Tensor) -> Tensor | float:
+        """dz/dx, from z."""
+        if self.softcap is None:
+            return self.scale
+        return (1 - (logits / self.softcap).square_()).mul_(self.scale)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sums:
+    """Sums over the vocabulary of each row. Totals are of exp(z - top)."""
+
+    top_R: Tensor
+    """The largest logit."""
+
+    log_total_R: Tensor
+    """log sum_v exp(z_v - top)."""
+
+    entropy_R: Tensor
+    """H(pi)."""
+
+    rollout_log_total_R: Tensor | None = None
+    """log sum_v exp((z_v - top) / temperature)."""
+
+    rollout_mean_R: Tensor | None = None
+    """E_q[z - top]."""
+
+    rollout_masses_RB: Tensor | None = None
+    """sum of exp((z_v - top) / temperature) over each block of columns."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gradient:
+    """dL/dx of each row, as coefficients of what its columns are made of.
+
+    dL/dx_v = slope(z_v) (policy pi_v + entropy pi_v (log pi_v + H) - rollout q_v - uniform)
+              - sum_n amount_n 1[v = column_n]
+    """
+
+    policy_R: Tensor
+    entropy_R: Tensor | None
+    rollout_R: Tensor | None
+    uniform_R: Tensor | None
+    columns_RN: Tensor
+    amounts_RN: Tensor
+
+
+class Passes(Protocol):
+    """One way to do the passes. Logits are contiguous, float32 or float64."""
+
+    def sums(
+        self, logits_RV: Tensor, transform: LogitTransform, needs: Needs, masses: bool
+    ) -> Sums:
+        """Transform the head's raw output in place, and sum; `masses` asks for the blocks'."""
+        ...
+
+    def words(
+        self,
+        logits_RV: Tensor,
+        labels_R: Tensor,
+        keys_R: Tensor,
+        label_prob_R: Tensor,
+        sums: Sums,
+        needs: Needs,
+        seed: int,
+    ) -> Tensor:
+        """The word of each draw, (R, K); -1 for every miss where `sums` holds no masses."""
+        ...
+
+    def write_gradient(
+        self,
+        logits_RV: Tensor,
+        out_RV: Tensor,
+        gradient: Gradient,
+        sums: Sums,
+        transform: LogitTransform,
+        temperature: float | None,
+    ) -> None:
+        """Write the gradient to `out_RV`, which may be the logits themselves."""
+        ...

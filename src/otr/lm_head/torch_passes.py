@@ -1,0 +1,130 @@
+"""The passes over a chunk of logits in plain PyTorch, on any device.
+
+Work is done in blocks of columns that stay in the processor's cache.
+
+Shapes: R rows, V vocabulary, K rollouts, B blocks of `rollouts.BLOCK` columns, C columns at once.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from otr.lm_head import rollouts
+from otr.lm_head.passes import Gradient, LogitTransform, Sums
+from otr.objectives import Needs
+
+_COLUMNS = 4096
+
+
+def sums(logits_RV: Tensor, transform: LogitTransform, needs: Needs, masses: bool) -> Sums:
+    """See `Passes.sums`."""
+    if transform.scale != 1.0:
+        logits_RV *= transform.scale
+    if transform.softcap is not None:
+        logits_RV.div_(transform.softcap).tanh_().mul_(transform.softcap)
+    top_R = logits_RV.amax(1)
+    total_R, weighted_R = torch.zeros_like(top_R), torch.zeros_like(top_R)
+    rollout_total_R, rollout_weighted_R = torch.zeros_like(top_R), torch.zeros_like(top_R)
+    masses_RB = []
+    for block_RC, shifted_RC, exponential_RC in _blocks(logits_RV, 2):
+        torch.sub(block_RC, top_R[:, None], out=shifted_RC)
+        torch.exp(shifted_RC, out=exponential_RC)
+        total_R += exponential_RC.sum(1)
+        weighted_R += exponential_RC.mul_(shifted_RC).sum(1)
+        if needs.temperature is not None:
+            torch.mul(shifted_RC, 1 / needs.temperature, out=exponential_RC).exp_()
+            if masses:
+                masses_RB.append(_block_sums(exponential_RC))
+                rollout_total_R += masses_RB[-1].sum(1)
+            else:
+                rollout_total_R += exponential_RC.sum(1)
+            rollout_weighted_R += exponential_RC.mul_(shifted_RC).sum(1)
+    log_total_R = total_R.log()
+    has_rollouts = needs.temperature is not None
+    return Sums(
+        top_R=top_R,
+        log_total_R=log_total_R,
+        entropy_R=(log_total_R - weighted_R / total_R).clamp_(min=0),
+        rollout_log_total_R=rollout_total_R.log() if has_rollouts else None,
+        rollout_mean_R=rollout_weighted_R / rollout_total_R if has_rollouts else None,
+        rollout_masses_RB=torch.cat(masses_RB, 1) if masses else None,
+    )
+
+
+def _blocks(logits_RV: Tensor, num_scratch: int) -> Iterator[list[Tensor]]:
+    """Blocks of columns, each with scratch of its shape. The scratch is reused: fresh memory costs
+    several times what the arithmetic does."""
+    scratch = [
+        logits_RV.new_empty(len(logits_RV), min(_COLUMNS, logits_RV.shape[1]))
+        for _ in range(num_scratch)
+    ]
+    for block_RC in logits_RV.split(_COLUMNS, dim=1):
+        yield [block_RC, *(room[:, : block_RC.shape[1]] for room in scratch)]
+
+
+def _block_sums(values_RC: Tensor) -> Tensor:
+    """Sums over blocks of `rollouts.BLOCK` columns."""
+    missing = -values_RC.shape[1] % rollouts.BLOCK
+    if missing:
+        values_RC = torch.nn.functional.pad(values_RC, (0, missing))
+    return values_RC.unflatten(1, (-1, rollouts.BLOCK)).sum(-1)
+
+
+def words(
+    logits_RV: Tensor,
+    labels_R: Tensor,
+    keys_R: Tensor,
+    label_prob_R: Tensor,
+    sums: Sums,
+    needs: Needs,
+    seed: int,
+) -> Tensor:
+    """See `Passes.words`."""
+    hits_RK = rollouts.hits(seed, keys_R, label_prob_R, needs.num_rollouts)
+    if sums.rollout_masses_RB is None:
+        return labels_R[:, None].where(hits_RK, -1)
+    assert needs.temperature is not None
+    return rollouts.missed_words(
+        seed,
+        keys_R,
+        hits_RK,
+        logits_RV,
+        labels_R,
+        sums.top_R,
+        sums.rollout_masses_RB,
+        needs.temperature,
+    )
+
+
+def write_gradient(
+    logits_RV: Tensor,
+    out_RV: Tensor,
+    gradient: Gradient,
+    sums: Sums,
+    transform: LogitTransform,
+    temperature: float | None,
+) -> None:
+    """See `Passes.write_gradient`."""
+    for block_RC, shifted_RC, gradient_RC in _blocks(logits_RV, 2):
+        torch.sub(block_RC, sums.top_R[:, None], out=shifted_RC)
+        slope = transform.slope(block_RC)
+        # Not minus top + log_total, which a large common offset of the logits would round.
+        log_prob_RC = torch.sub(shifted_RC, sums.log_total_R[:, None], out=block_RC)
+        torch.exp(log_prob_RC, out=gradient_RC)
+        if gradient.entropy_R is None:
+            gradient_RC *= gradient.policy_R[:, None]
+        else:
+            surprise_RC = log_prob_RC.add_(sums.entropy_R[:, None])
+            surprise_RC.mul_(gradient.entropy_R[:, None]).add_(gradient.policy_R[:, None])
+            gradient_RC *= surprise_RC
+        if gradient.rollout_R is not None:
+            assert sums.rollout_log_total_R is not None and temperature is not None
+            shifted_RC.mul_(1 / temperature).sub_(sums.rollout_log_total_R[:, None])
+            gradient_RC -= shifted_RC.exp_().mul_(gradient.rollout_R[:, None])
+        if gradient.uniform_R is not None:
+            gradient_RC -= gradient.uniform_R[:, None]
+        torch.mul(gradient_RC, slope, out=block_RC)
+    logits_RV.scatter_add_(1, gradient.columns_RN, -gradient.amounts_RN)
+    if out_RV is not logits_RV:
+        out_RV.copy_(logits_RV)
