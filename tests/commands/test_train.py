@@ -97,7 +97,8 @@ def test_a_run_folder_holds_what_the_contract_says(folder: Path) -> None:
 
 def test_a_resolved_config_repeats_the_run(folder: Path) -> None:
     recipe = write_recipe(folder)
-    assert main(["train", recipe]) == 0
+    assert main(["train", recipe, "compaction=off"]) == 0
+    assert YAML(typ="safe").load(Path("runs/first/config.yaml"))["compaction"] == "off"
     assert main(["train", "runs/first/config.yaml", "output_dir=runs/again"]) == 0
     first, again = [
         AutoModelForCausalLM.from_pretrained(f"runs/{name}/model") for name in ("first", "again")

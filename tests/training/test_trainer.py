@@ -25,7 +25,9 @@ def trained(
 ) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
     """Log lines and weights of a run."""
     trainer_keywords = {
-        key: keywords.pop(key) for key in ("objective", "peft_config") if key in keywords
+        key: keywords.pop(key)
+        for key in ("objective", "compaction", "peft_config")
+        if key in keywords
     }
     trainer = kind(
         model=model() if of is None else of,
@@ -144,6 +146,18 @@ def test_every_objective_logs_the_same_columns(tmp_path: Path) -> None:
             assert all(torch.isfinite(torch.tensor(line[column])) for column in COLUMNS)
             assert line["nll"] > 0 and line["tokens_per_second"] > 0
             assert 0 <= line["hit_rate"] <= 1 and line["peak_memory_mb"] > 10
+
+
+def test_compaction_is_handed_to_the_head_and_what_it_kept_is_logged(tmp_path: Path) -> None:
+    plain, _ = trained(OTRTrainer, tmp_path, objective=SFT(), max_steps=2)
+    assert all("kept_fraction" not in line for line in plain)
+    compacted, _ = trained(OTRTrainer, tmp_path, objective=SFT(), compaction=0.4, max_steps=2)
+    assert all(0 < line["kept_fraction"] <= 1 for line in compacted)
+    assert compacted[0]["kept_fraction"] < 1
+    assert compacted[0]["loss"] == plain[0]["loss"]
+    assert compacted[0]["grad_norm"] == pytest.approx(plain[0]["grad_norm"], rel=0.4)
+    with pytest.raises(ValueError, match="compaction must be .off. or a bound"):
+        trained(OTRTrainer, tmp_path, objective=SFT(), compaction="on")
 
 
 @pytest.mark.parametrize("kind", CONFIGS)

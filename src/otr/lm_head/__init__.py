@@ -1,6 +1,14 @@
 """The language-model head: losses of every objective, by interchangeable backends."""
 
 from otr.lm_head.call import IGNORED, PER_TOKEN, HeadOutput
-from otr.lm_head.head import BACKENDS, linear_loss, logits_loss
+from otr.lm_head.head import BACKENDS, check_compaction, linear_loss, logits_loss
 
-__all__ = ["BACKENDS", "IGNORED", "PER_TOKEN", "HeadOutput", "linear_loss", "logits_loss"]
+__all__ = [
+    "BACKENDS",
+    "IGNORED",
+    "PER_TOKEN",
+    "HeadOutput",
+    "check_compaction",
+    "linear_loss",
+    "logits_loss",
+]

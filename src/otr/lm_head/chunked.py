@@ -2,8 +2,8 @@
 
 Ignored rows are left out first. For each chunk of rows the logits are made in one buffer, read
 for their sums, overwritten with their own gradient, and multiplied into the gradients of the
-hidden states and the weight; rows that do not matter can be left out of these two products, see
-`compaction`. Statistics and sums are float32 (float64 for float64 inputs), whatever the inputs'
+hidden states and the weight; entries that do not matter can be left out of these two products,
+see `compaction`. Statistics and sums are float32 (float64 for float64 inputs), whatever the inputs'
 dtype.
 
 Memory: a chunk, of at most 320 MiB on a CPU and 768 MiB on an accelerator (but at least 16 rows),
@@ -21,7 +21,7 @@ from torch.autograd.function import once_differentiable
 
 from otr.lm_head import torch_passes
 from otr.lm_head.call import IGNORED, PER_TOKEN, Call, HeadOutput, compute_dtype
-from otr.lm_head.compaction import Compaction
+from otr.lm_head.compaction import Compaction, Kept
 from otr.lm_head.passes import Passes
 from otr.lm_head.products import Products
 from otr.lm_head.rows import Rows, process_rows
@@ -138,27 +138,37 @@ class _LinearWork:
             )
 
     def run(self) -> Tensor | None:
-        """Go through all tokens. Returns the share of them that entered the last two products,
-        where some could be left out."""
+        """Go through all tokens. Returns the share of the logits whose gradient entered the
+        products, where some could be left out."""
+        self._go_through(self._compaction)
+        if self._compaction is None:
+            return None
+        if self._compaction.holds(self.hidden_gradient, self.weight_gradient):
+            return self._compaction.kept_fraction()
+        for gradient in (self.hidden_gradient, self.weight_gradient, self.bias_gradient):
+            if gradient is not None:
+                gradient.zero_()
+        self._go_through(None)
+        return torch.ones(())
+
+    def _go_through(self, compaction: Compaction | None) -> None:
         for index in self.tokens.chunks():
             hidden_RD, gradient_RV = self._chunk(index)
             if gradient_RV is None:
                 continue
             if self.bias_gradient is not None:
                 self.bias_gradient += gradient_RV.sum(0, dtype=self.bias_gradient.dtype)
-            if self._compaction is not None:
-                gradient_RV, hidden_RD, index = self._compaction.compacted(
-                    gradient_RV, hidden_RD, index
+            kept = Kept(gradient_RV, hidden_RD, index, None)
+            if compaction is not None:
+                kept = compaction.kept(gradient_RV, hidden_RD, index)
+            if self.hidden_gradient is not None:
+                self.hidden_gradient[kept.index_R] = self._products.hidden_gradient(
+                    kept.gradient_RV, self._weight_VD, kept.columns
                 )
-            self._add(gradient_RV, hidden_RD, index)
-        if self._compaction is None:
-            return None
-        if not self._compaction.holds(self.hidden_gradient, self.weight_gradient):
-            for index in self.tokens.chunks(self._compaction.take_back()):
-                hidden_RD, gradient_RV = self._chunk(index)
-                assert gradient_RV is not None
-                self._add(gradient_RV, hidden_RD, index)
-        return self._compaction.kept_fraction()
+            if self.weight_gradient is not None:
+                self._products.add_weight_gradient(
+                    self.weight_gradient, kept.gradient_RV, kept.hidden_RD, kept.columns
+                )
 
     def _chunk(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
         """Hidden states of some tokens, and the gradient of their logits."""
@@ -170,14 +180,6 @@ class _LinearWork:
         gradient_RV = None if self._gradient is None else self._gradient[: len(index)]
         self.tokens.process(logits_RV, index, self._passes, gradient_RV)
         return hidden_RD, gradient_RV
-
-    def _add(self, gradient_RV: Tensor, hidden_RD: Tensor, index: Tensor) -> None:
-        if self.hidden_gradient is not None:
-            self.hidden_gradient[index] = self._products.hidden_gradient(
-                gradient_RV, self._weight_VD
-            )
-        if self.weight_gradient is not None:
-            self._products.add_weight_gradient(self.weight_gradient, gradient_RV, hidden_RD)
 
 
 class _LogitsHead(torch.autograd.Function):
@@ -237,10 +239,9 @@ class _Tokens:
             words_TK=words_TK,
         )
 
-    def chunks(self, tokens: Tensor | None = None) -> tuple[Tensor, ...]:
-        """Indices of the supervised tokens, or of some of them, a chunk at a time."""
-        tokens = self.kept if tokens is None else tokens
-        return tokens.split(self.rows_in_chunk) if len(tokens) else ()
+    def chunks(self) -> tuple[Tensor, ...]:
+        """Indices of the supervised tokens, a chunk at a time."""
+        return self.kept.split(self.rows_in_chunk) if len(self.kept) else ()
 
     def buffer(self, dtype: torch.dtype) -> Tensor:
         """Room for one number of each logit of the largest chunk."""

@@ -1,41 +1,68 @@
-"""Rows whose gradient is too small to matter are left out of the last two products.
+"""Rows and columns of the logits' gradient that are too small to matter stay out of the products.
 
-Most tokens of a trained model have a tiny gradient. With f the share of rows that are kept, three
-products become 1 + 2 f. What is left out is bounded, and the bound is checked against what was
-kept; if it does not hold, the rows are added after all. With g_i the gradient of row i's logits,
-h_i its hidden state and w_v a row of the weight, the sums running over the rows left out:
+Most tokens of a trained model have a tiny gradient, and most words are hardly touched by any token
+of a chunk. With f the share of a chunk's entries in the rows and columns that are kept, three
+products of equal cost become 1 + 2 f. What is left out is bounded, and at the end the bound is
+checked against what was kept; if it does not hold, the call is repeated in full. With g_iv the
+gradient of a logit, h_i a token's hidden state, w_v a row of the weight, and the sums running over
+the entries left out:
 
-    |error of the weight gradient|_F  <= | sum_i |h_i| |g_i| |_2              (a vector over V)
-    |error of the hidden gradient|_F  <= max_v |w_v| (sum_i |g_i|_1^2)^1/2
-    |error of token i's hidden gradient|_2  <= max_v |w_v| |g_i|_1
+    |error of the weight gradient|_F       <=  ( sum_v ( sum_i |g_iv| |h_i| )^2 )^1/2
+    |error of the hidden gradient|_F       <=  ( sum_i ( sum_v |g_iv| |w_v| )^2 )^1/2
+    |error of token i's hidden gradient|   <=  sum_v |g_iv| |w_v|
 
-The first is at most the sum of |g_i| |h_i|, and far below it where the rows have different
-labels. `docs/theory.md` has the proofs.
+`docs/theory.md` has the proofs, and why the sums must not be replaced by a threshold on entries.
 
-Shapes: R rows of a chunk, D width, V vocabulary, S slabs of rows, C columns at once.
+Shapes: R rows of a chunk, D width, V vocabulary, C columns at once, S cuts, M directions.
 """
+
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-_SLABS = 32
-"""Into how many slabs the rows of a chunk are cut; the choice is made slab by slab."""
+_COLUMNS = 4096
 
-_COLUMNS = 8192
+_ROW_SLABS = 32
+"""Rows are left out in slabs of this share of a chunk."""
 
-_CAUTION = 0.5
-"""Share of the bound that is spent, since the final norms are only estimated while rows are
-chosen: rows that cancel leave less to compare with."""
+_KEPT_COLUMNS = tuple(0.85**step for step in range(1, 33))
+"""Shares of the vocabulary to which columns can be cut."""
+
+_DIRECTIONS = 8
+"""Random directions along which the gradients' norms are estimated while the choice is made."""
+
+_HIDDEN_ALLOWANCE = 4
+"""How much larger a relative error the hidden gradient may have by its bound, which is about so much
+looser than the weight's: the errors it adds up point in all directions."""
+
+_CAUTION = 0.7
+"""Share of the bound that is spent, since the norms are estimates."""
+
+_OF_ROWS = 0.5
+"""Share of that which rows may use before columns."""
 
 _ROUNDING = 1.001
 """Factor on the bounds for the float32 sums that they are made of."""
 
 _WORTHWHILE = 0.9
-"""Where a chunk keeps more than this share of its rows, the search ends for the whole call."""
+"""A chunk that keeps more than this share of its entries ends the search for the whole call."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What of a chunk enters the products: its gradient's first rows, their hidden states and
+    tokens, and columns of the gradient; None for all."""
+
+    gradient_RV: Tensor
+    hidden_RD: Tensor
+    index_R: Tensor
+    columns: Tensor | None
 
 
 class Compaction:
-    """The choice of rows in one call of a head, and the certificate that it was right."""
+    """The choice in one call of a head, and the certificate that it was right."""
 
     def __init__(
         self,
@@ -50,112 +77,211 @@ class Compaction:
         norm."""
         self._bound, self._num_rows = bound, num_rows
         self._of_hidden, self._of_weight = hidden_gradient, weight_gradient
-        squares_V = torch.linalg.vector_norm(weight_VD, dim=1, dtype=torch.float32).square()
-        self._largest_square, self._mean_square = squares_V.max(), squares_V.mean()
-        self._left_out_V = torch.zeros_like(squares_V)
-        self._left_out_square = self._weight_square = self._hidden_square = squares_V.new_zeros(())
-        self._num_seen, self._worthwhile = 0, True
-        self._left_out: list[Tensor] = []
+        self._lengths_V = _lengths(weight_VD)
+        # What was left out so far: sum_i |g_iv| |h_i| of each word, sum_i (sum_v |g_iv| |w_v|)^2.
+        self._left_out_V = torch.zeros_like(self._lengths_V)
+        self._left_out_square = self._lengths_V.new_zeros(())
+        self._directions_DM = _directions(weight_VD.shape[1], self._lengths_V)
+        self._weight_VM = _product(weight_VD, self._directions_DM)
+        # Both gradients so far, each along the directions; of the hidden one only the size.
+        self._weight_gradient_VM = torch.zeros_like(self._weight_VM)
+        self._hidden_gradient_square = self._lengths_V.new_zeros(())
+        self._num_seen, self._num_kept, self._worthwhile = 0, 0, True
 
-    def compacted(
-        self, gradient_RV: Tensor, hidden_RD: Tensor, index_R: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The rows of a chunk that must enter the products, in any order; the gradient's are
-        moved to the front in place. Waits for the device once."""
-        if not self._worthwhile:
-            return gradient_RV, hidden_RD, index_R
-        kept_R, left_out_R = self._choice(gradient_RV, hidden_RD)
-        self._worthwhile = len(kept_R) <= _WORTHWHILE * len(index_R)
-        if len(left_out_R) == 0:
-            return gradient_RV, hidden_RD, index_R
-        self._left_out.append(index_R[left_out_R])
-        kept_R = _moved_to_front(gradient_RV, kept_R, left_out_R)
-        return gradient_RV[: len(kept_R)], hidden_RD[kept_R], index_R[kept_R]
-
-    def _choice(self, gradient_RV: Tensor, hidden_RD: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows to keep and to leave out."""
-        lengths_R = torch.linalg.vector_norm(hidden_RD, dim=1, dtype=torch.float32)
-        sizes_R = torch.linalg.vector_norm(gradient_RV, dim=1, dtype=torch.float32)
-        sums_R = torch.linalg.vector_norm(gradient_RV, ord=1, dim=1, dtype=torch.float32)
-        self._num_seen += len(gradient_RV)
-        share = self._num_seen / self._num_rows
-        # As if the rows' gradients were orthogonal; `holds` has the last word.
-        self._weight_square = self._weight_square + (sizes_R * lengths_R).square().sum()
-        self._hidden_square = self._hidden_square + sizes_R.square().sum() * self._mean_square
-        budget = _CAUTION * self._bound * share**0.5
-
-        order_R = (sizes_R * lengths_R if self._of_weight else sums_R).argsort()
-        slab_size = -(-len(gradient_RV) // _SLABS)
-        slab_R = torch.arange(len(order_R), device=order_R.device) // slab_size
-        left_out_SV = self._left_out_V + _slab_sums(gradient_RV, lengths_R, order_R, slab_R)
-        squares_R = sums_R.square() * self._largest_square
-        slab_squares_S = squares_R.new_zeros(_SLABS).index_add_(0, slab_R, squares_R[order_R])
-        left_out_square_S = self._left_out_square + slab_squares_S.cumsum(0)
-        allowed_S = torch.ones_like(left_out_square_S, dtype=torch.bool)
-        if self._of_hidden:
-            allowed_S &= left_out_square_S.sqrt() <= budget * self._hidden_square.sqrt()
-        if self._of_weight:
-            left_out_S = torch.linalg.vector_norm(left_out_SV, dim=1)
-            allowed_S &= left_out_S <= budget * self._weight_square.sqrt()
-        num_slabs = int(allowed_S.int().cumprod(0).sum())
-        if num_slabs:
-            self._left_out_V = left_out_SV[num_slabs - 1]
-            self._left_out_square = left_out_square_S[num_slabs - 1]
-        first_kept = num_slabs * slab_size
-        return order_R[first_kept:], order_R[:first_kept]
+    def kept(self, gradient_RV: Tensor, hidden_RD: Tensor, index_R: Tensor) -> Kept:
+        """What of a chunk must enter the products. Kept rows are moved to the front of
+        `gradient_RV` in place, in any order. Waits for the device twice."""
+        num_rows, vocabulary = gradient_RV.shape
+        columns = None
+        if self._worthwhile:
+            lengths_R = _lengths(hidden_RD)
+            budget = self._budget(gradient_RV, hidden_RD, lengths_R)
+            kept_R = self._choose_rows(gradient_RV, lengths_R, budget)
+            if len(kept_R) < num_rows:
+                order = _moved_to_front(gradient_RV, kept_R)
+                gradient_RV = gradient_RV[: len(order)]
+                hidden_RD, index_R, lengths_R = hidden_RD[order], index_R[order], lengths_R[order]
+            columns = self._choose_columns(gradient_RV, lengths_R, budget)
+        num_columns = vocabulary if columns is None else len(columns)
+        num_kept = len(index_R) * num_columns
+        self._num_kept += num_kept
+        self._worthwhile &= num_kept <= _WORTHWHILE * num_rows * vocabulary
+        return Kept(gradient_RV, hidden_RD, index_R, columns)
 
     def holds(self, hidden_gradient: Tensor | None, weight_gradient: Tensor | None) -> bool:
         """Whether the errors are within the bound of the whole gradients, of which the kept
         parts are given: |error| <= bound (|kept| - |error|)."""
-        if not self._left_out:
-            return True
-        errors = [
-            (hidden_gradient, self._left_out_square.sqrt()),
-            (weight_gradient, torch.linalg.vector_norm(self._left_out_V)),
-        ]
-        return all(
-            bool(_ROUNDING * error * (1 + self._bound) <= self._bound * _norm(kept))
-            for kept, error in errors
-            if kept is not None
-        )
-
-    def take_back(self) -> Tensor:
-        """The tokens that were left out, which now no longer are."""
-        tokens = torch.cat(self._left_out).sort().values
-        self._left_out = []
-        return tokens
+        return _holds(
+            hidden_gradient, self._left_out_square.sqrt(), _HIDDEN_ALLOWANCE * self._bound
+        ) and _holds(weight_gradient, torch.linalg.vector_norm(self._left_out_V), self._bound)
 
     def kept_fraction(self) -> Tensor:
-        """Share of all rows that entered the products."""
-        num_left_out = sum(len(tokens) for tokens in self._left_out)
-        return torch.tensor(1 - num_left_out / max(self._num_rows, 1))
+        """Share of all logits whose gradient entered the products."""
+        return torch.tensor(self._num_kept / max(self._num_rows * len(self._lengths_V), 1))
+
+    def _budget(self, gradient_RV: Tensor, hidden_RD: Tensor, lengths_R: Tensor) -> "_Budget":
+        """What may be left out by the end of this chunk: its share of the bound times the whole
+        gradients' norms, estimated from a few directions; `holds` has the last word.
+
+        For independent random signs r in each of M directions, E |A r|^2 = |A|_F^2. The tokens to
+        come are taken to add as orthogonal ones would.
+        """
+        squares_R, reach_R = torch.zeros_like(lengths_R), torch.zeros_like(lengths_R)
+        hidden_RM = _product(hidden_RD, self._directions_DM)
+        hidden_gradient_RM = torch.zeros_like(hidden_RM)
+        for signed_RC, lengths_C, weight_CM, weight_gradient_CM in zip(
+            _columns(gradient_RV, lengths_R.dtype),
+            self._lengths_V.split(_COLUMNS),
+            self._weight_VM.split(_COLUMNS),
+            self._weight_gradient_VM.split(_COLUMNS),
+            strict=True,
+        ):
+            hidden_gradient_RM += signed_RC @ weight_CM
+            weight_gradient_CM += signed_RC.T @ hidden_RM
+            reach_R += signed_RC.abs_() @ lengths_C
+            squares_R += signed_RC.square_().sum(1)
+        self._num_seen += len(gradient_RV)
+        self._hidden_gradient_square = (
+            self._hidden_gradient_square + hidden_gradient_RM.square().sum()
+        )
+        factor = _CAUTION * self._bound * (self._num_seen / self._num_rows / _DIRECTIONS) ** 0.5
+        of_weight = factor * torch.linalg.vector_norm(self._weight_gradient_VM)
+        return _Budget(
+            of_weight=of_weight if self._of_weight else None,
+            of_hidden=_HIDDEN_ALLOWANCE * factor * self._hidden_gradient_square.sqrt()
+            if self._of_hidden
+            else None,
+            sizes_R=squares_R.sqrt() * lengths_R if self._of_weight else reach_R,
+            reach_R=reach_R,
+        )
+
+    def _choose_rows(self, gradient_RV: Tensor, lengths_R: Tensor, budget: "_Budget") -> Tensor:
+        """Rows to keep; the smallest others are added to what is left out."""
+        order_R = budget.sizes_R.argsort()
+        slab_size = -(-len(order_R) // _ROW_SLABS)
+        slab_R = torch.arange(len(order_R), device=order_R.device) // slab_size
+        member_SR = lengths_R.new_zeros(_ROW_SLABS, len(order_R))
+        member_SR[slab_R, order_R] = lengths_R[order_R]
+        slabs = [member_SR @ sizes_RC for sizes_RC in _sizes(gradient_RV, lengths_R.dtype)]
+        left_out_SV = torch.cat(slabs, 1).cumsum_(0).add_(self._left_out_V)
+        squares_S = lengths_R.new_zeros(_ROW_SLABS)
+        squares_S.index_add_(0, slab_R, budget.reach_R[order_R].square())
+        squares_S.cumsum_(0).add_(self._left_out_square)
+        errors_S = torch.linalg.vector_norm(left_out_SV, dim=1)
+        num_slabs = budget.num_allowed(errors_S, squares_S.sqrt(), _OF_ROWS)
+        if num_slabs:
+            self._left_out_V = left_out_SV[num_slabs - 1]
+            self._left_out_square = squares_S[num_slabs - 1]
+        return order_R[num_slabs * slab_size :]
+
+    def _choose_columns(
+        self, gradient_RV: Tensor, lengths_R: Tensor, budget: "_Budget"
+    ) -> Tensor | None:
+        """Columns to keep, None for all; the cheapest others are added to what is left out."""
+        by_word_V = torch.cat(
+            [lengths_R @ sizes_RC for sizes_RC in _sizes(gradient_RV, lengths_R.dtype)]
+        )
+        after_V = self._left_out_V + by_word_V
+        before_square = self._left_out_V.square().sum()
+        price_V = by_word_V * self._lengths_V
+        if self._of_weight:
+            price_V = after_V.square() - self._left_out_V.square()
+        order_V = price_V.argsort(descending=True)
+        rank_V = torch.empty_like(order_V)
+        rank_V[order_V] = torch.arange(len(order_V), device=order_V.device)
+
+        num_kept = [int(share * len(order_V)) for share in _KEPT_COLUMNS]
+        num_kept_S = torch.tensor(num_kept, device=order_V.device)
+        reach_RS = lengths_R.new_zeros(len(lengths_R), len(num_kept))
+        for sizes_RC, rank_C, lengths_C in zip(
+            _sizes(gradient_RV, lengths_R.dtype),
+            rank_V.split(_COLUMNS),
+            self._lengths_V.split(_COLUMNS),
+            strict=True,
+        ):
+            reach_RS += sizes_RC @ ((rank_C[:, None] >= num_kept_S) * lengths_C[:, None])
+        squares_S = self._left_out_square + reach_RS.square().sum(0)
+        tail_V = price_V[order_V].double().flip(0).cumsum(0).flip(0)
+        errors_S = (before_square + tail_V[num_kept_S].to(before_square)).sqrt()
+        num_cuts = budget.num_allowed(errors_S, squares_S.sqrt(), 1.0)
+        if num_cuts == 0:
+            return None
+        self._left_out_V = after_V.where(rank_V >= num_kept_S[num_cuts - 1], self._left_out_V)
+        self._left_out_square = squares_S[num_cuts - 1]
+        return order_V[: num_kept[num_cuts - 1]].sort().values
 
 
-def _moved_to_front(gradient_RV: Tensor, kept_R: Tensor, left_out_R: Tensor) -> Tensor:
+@dataclass(frozen=True)
+class _Budget:
+    """What may be left out by the end of a chunk, and how much each of its rows is."""
+
+    of_weight: Tensor | None
+    of_hidden: Tensor | None
+    sizes_R: Tensor
+    reach_R: Tensor
+
+    def num_allowed(self, weight_errors_S: Tensor, hidden_errors_S: Tensor, share: float) -> int:
+        """How many of the cuts, from the mildest on, stay within a share of the budget."""
+        allowed_S = torch.ones_like(hidden_errors_S, dtype=torch.bool)
+        if self.of_weight is not None:
+            allowed_S &= weight_errors_S <= share * self.of_weight
+        if self.of_hidden is not None:
+            allowed_S &= hidden_errors_S <= share * self.of_hidden
+        return int(allowed_S.int().cumprod(0).sum())
+
+
+def _holds(kept: Tensor | None, error: Tensor, bound: float) -> bool:
+    if kept is None:
+        return True
+    return bool(_ROUNDING * error * (1 + bound) <= bound * torch.linalg.vector_norm(kept))
+
+
+def _columns(gradient_RV: Tensor, dtype: torch.dtype) -> Iterator[Tensor]:
+    """Copies of some columns at a time, in scratch that is reused."""
+    scratch = gradient_RV.new_empty(
+        len(gradient_RV), min(_COLUMNS, gradient_RV.shape[1]), dtype=dtype
+    )
+    for columns_RC in gradient_RV.split(_COLUMNS, dim=1):
+        yield scratch[:, : columns_RC.shape[1]].copy_(columns_RC)
+
+
+def _sizes(gradient_RV: Tensor, dtype: torch.dtype) -> Iterator[Tensor]:
+    """Absolute values of some columns at a time."""
+    return (columns_RC.abs_() for columns_RC in _columns(gradient_RV, dtype))
+
+
+def _lengths(rows: Tensor) -> Tensor:
+    """The length of each row, in float32 or better."""
+    dtype = torch.promote_types(rows.dtype, torch.float32)
+    return torch.linalg.vector_norm(rows, dim=1, dtype=dtype)
+
+
+def _product(rows: Tensor, directions_DM: Tensor) -> Tensor:
+    """rows directions in the directions' dtype, some rows at a time."""
+    return torch.cat(
+        [part.to(directions_DM.dtype) @ directions_DM for part in rows.split(_COLUMNS)]
+    )
+
+
+def _directions(width: int, like: Tensor) -> Tensor:
+    """Columns of random signs, the same in every call, (D, M)."""
+    generator = torch.Generator().manual_seed(width)
+    signs_DM = torch.randint(0, 2, (width, _DIRECTIONS), generator=generator) * 2 - 1
+    return signs_DM.to(like)
+
+
+def _moved_to_front(gradient_RV: Tensor, kept_R: Tensor) -> Tensor:
     """Fill the places of rows left out among the first with kept rows from behind them.
 
     Returns: which rows the first ones now are.
     """
-    rows = torch.arange(len(gradient_RV), device=kept_R.device)
-    front = len(kept_R)
-    holes = left_out_R[left_out_R < front]
-    fillers = kept_R[kept_R >= front]
+    num_kept = len(kept_R)
+    order = torch.arange(len(gradient_RV), device=kept_R.device)
+    is_kept = torch.zeros_like(order, dtype=torch.bool)
+    is_kept[kept_R] = True
+    holes = (~is_kept[:num_kept]).nonzero()[:, 0]
+    fillers = kept_R[kept_R >= num_kept]
     for columns_RC in gradient_RV.split(_COLUMNS, dim=1):
         columns_RC[holes] = columns_RC[fillers]
-    rows[holes] = fillers
-    return rows[:front]
-
-
-def _slab_sums(gradient_RV: Tensor, lengths_R: Tensor, order_R: Tensor, slab_R: Tensor) -> Tensor:
-    """sum_i |h_i| |g_iv| over the rows of the first slabs: running sums over slabs, (S, V)."""
-    member_SR = lengths_R.new_zeros(_SLABS, len(order_R))
-    member_SR[slab_R, order_R] = lengths_R[order_R]
-    parts = [
-        member_SR @ columns_RC.abs().to(member_SR.dtype)
-        for columns_RC in gradient_RV.split(_COLUMNS, dim=1)
-    ]
-    return torch.cat(parts, 1).cumsum(0)
-
-
-def _norm(tensor: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(tensor, dtype=torch.float32)
+    order[holes] = fillers
+    return order[:num_kept]

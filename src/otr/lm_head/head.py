@@ -1,22 +1,33 @@
 """The loss of hidden states or logits under any objective, by a choice of backends."""
 
+import os
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from otr.errors import suggestion
-from otr.lm_head import chunked, reference
-from otr.lm_head.call import IGNORED, Call, HeadOutput
+from otr.lm_head.call import IGNORED, Call, HeadOutput, compute_dtype
 from otr.objectives import Objective
 
-BACKENDS = {"reference": reference, "chunked": chunked}
-"""Each has `linear_head(hidden, weight, bias, call)` and `logits_head(logits, call)`."""
+BACKENDS = {
+    "reference": "otr.lm_head.reference",
+    "chunked": "otr.lm_head.chunked",
+    "triton": "otr.lm_head.triton_head",
+}
+"""Modules, imported when first used: not every machine has triton. Each has
+`linear_head(hidden, weight, bias, call)` and `logits_head(logits, call)`."""
 
-_DEFAULT_BACKEND = "chunked"
+_OLDEST_FOR_TRITON = (8, 0)
+"""Compute capability below which Triton's own support ends."""
 
 SIXTEEN_BIT_BOUND = 2.0**-9
 """Relative error that compaction may make of 16-bit gradients: bfloat16's unit roundoff."""
+
+_WORTHWHILE_WIDTH = 512
+"""Below it the products cost about what the choice of their rows and columns does."""
 
 
 def linear_loss(
@@ -54,14 +65,16 @@ def linear_loss(
             order, number of processes and backend, as long as the logits agree.
         token_keys: (T,) int64, the identity of each token; 0..T-1 unless given.
         num_tokens: the divisor; the number of labels that are not ignored unless given.
-        backend: "reference" (autograd on the full logits, the truth) or "chunked" (gradients in
-            the forward pass, never a [T, V] tensor); None picks the fastest that fits.
+        backend: "reference" (autograd on the full logits, the truth), "chunked" (gradients in
+            the forward pass, never a [T, V] tensor) or "triton" (chunked, with kernels of its
+            own; CUDA only). None picks the fastest that fits: triton on CUDA, but for float64,
+            and chunked elsewhere.
         return_rollouts: also return the drawn words.
-        compaction: leave the tokens with the smallest gradients out of the gradients' matrix
-            products as long as the relative error of the weight's gradient, and of the hidden
-            states', stays below this bound (Frobenius norm; checked, see `docs/theory.md`).
-            "off" keeps every token; None is 2**-9, bfloat16's own rounding, where hidden states
-            or weight have 16 bits, and "off" elsewhere.
+        compaction: leave tokens and words that hardly matter out of the gradients' products, as
+            long as the relative error of the weight's gradient provably stays below this bound
+            (Frobenius norm), and that of the hidden states' below four times it; see
+            `docs/theory.md`. "off" leaves out none; None is 2**-9, bfloat16's own rounding, where
+            hidden states or weight have 16 bits and a width of at least 512, and "off" elsewhere.
 
     Returns: a `HeadOutput`; its loss is differentiable in hidden, weight and bias, once.
     Raises: ValueError that names the argument, with what was found.
@@ -80,7 +93,7 @@ def linear_loss(
         _compaction_bound(compaction, hidden, weight),
     )  # fmt: skip
     with _full_precision(hidden):
-        return _backend(backend).linear_head(hidden, weight, bias, call)
+        return _backend(backend, hidden, weight).linear_head(hidden, weight, bias, call)
 
 
 def logits_loss(
@@ -111,17 +124,45 @@ def logits_loss(
         logit_scale, logit_softcap, seed, token_keys, num_tokens, return_rollouts,
     )  # fmt: skip
     with _full_precision(logits):
-        return _backend(backend).logits_head(logits, call)
+        return _backend(backend, logits).logits_head(logits, call)
 
 
-def _backend(name: str | None) -> Any:
-    name = _DEFAULT_BACKEND if name is None else name
+def _backend(name: str | None, *inputs: Tensor) -> Any:
+    if name is None:
+        name = "triton" if _suits_triton(*inputs) else "chunked"
     if name not in BACKENDS:
         raise ValueError(
             f"backend must be one of {', '.join(BACKENDS)}, found {name!r}"
             + suggestion(str(name), BACKENDS)
         )
-    return BACKENDS[name]
+    if name == "triton":
+        _check_triton(inputs[0].device)
+    return import_module(BACKENDS[name])
+
+
+def _suits_triton(*inputs: Tensor) -> bool:
+    device = inputs[0].device
+    return (
+        device.type == "cuda"
+        # The kernels can do float64, but were made for 32 bits.
+        and compute_dtype(*inputs) == torch.float32
+        and find_spec("triton") is not None
+        and torch.cuda.get_device_capability(device) >= _OLDEST_FOR_TRITON
+    )
+
+
+def _check_triton(device: torch.device) -> None:
+    if find_spec("triton") is None:
+        raise ValueError(
+            "backend 'triton' needs the package triton, which is not installed: CUDA builds of "
+            "torch bring it, `pip install triton` adds it; or leave backend out"
+        )
+    if device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
+        raise ValueError(
+            f"backend 'triton' needs tensors on a CUDA device, found {device}: move them there, or "
+            "leave backend out (for tests, TRITON_INTERPRET=1 in the environment interprets the "
+            "kernels on a CPU, slowly)"
+        )
 
 
 def _full_precision(rows: Tensor) -> torch.autocast:
@@ -141,19 +182,26 @@ def _check_bias(bias: Tensor | None, vocabulary: int) -> None:
         raise ValueError(f"bias must have shape ({vocabulary},), found {tuple(bias.shape)}")
 
 
-def _compaction_bound(
-    compaction: float | str | None, hidden: Tensor, weight: Tensor
-) -> float | None:
-    if compaction is None:
-        short = hidden.dtype.itemsize == 2 or weight.dtype.itemsize == 2
-        return SIXTEEN_BIT_BOUND if short else None
-    if compaction == "off":
-        return None
+def check_compaction(compaction: float | str | None) -> None:
+    """Raises: ValueError unless it is None, "off" or a bound between 0 and 0.5."""
+    if compaction is None or compaction == "off":
+        return
     if isinstance(compaction, bool | str) or not 0 < compaction < 0.5:
         raise ValueError(
             f'compaction must be "off" or a bound between 0 and 0.5, found {compaction!r}'
         )
-    return float(compaction)
+
+
+def _compaction_bound(
+    compaction: float | str | None, hidden: Tensor, weight: Tensor
+) -> float | None:
+    check_compaction(compaction)
+    if compaction == "off":
+        return None
+    if compaction is not None:
+        return float(compaction)
+    short = hidden.dtype.itemsize == 2 or weight.dtype.itemsize == 2
+    return SIXTEEN_BIT_BOUND if short and hidden.shape[1] >= _WORTHWHILE_WIDTH else None
 
 
 def _call(

@@ -12,6 +12,7 @@ The operands are as short as the hardware multiplies them well:
 Shapes: T tokens, R rows of a chunk, D width, V vocabulary.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from time import perf_counter
@@ -22,7 +23,7 @@ from torch import Tensor
 from otr.lm_head.call import compute_dtype
 
 _SLICE = 8192
-"""Rows of the weight that are converted at once."""
+"""Rows of the weight that are converted, or gathered, at once."""
 
 _CLEARLY_FASTER = 1.3
 """What a trial must show for 16-bit products. Far from 1, and processors are far from it on one
@@ -73,34 +74,52 @@ class Products:
             else:
                 torch.mm(hidden_RD, part.to(operand).T, out=columns)
 
-    def hidden_gradient(self, gradient_RV: Tensor, weight_VD: Tensor) -> Tensor:
-        """gradient weight, (R, D)."""
-        if weight_VD.dtype == self.operand and (self.fused or self.operand == self.compute):
+    def hidden_gradient(
+        self, gradient_RV: Tensor, weight_VD: Tensor, columns: Tensor | None = None
+    ) -> Tensor:
+        """gradient weight, (R, D), over some columns of the gradient; None for all."""
+        if columns is None and weight_VD.dtype == self.operand and not self._rounds_results:
             return self._product(gradient_RV, weight_VD)
         out_RD = gradient_RV.new_zeros(len(gradient_RV), weight_VD.shape[1], dtype=self.compute)
-        for part, columns in zip(
-            weight_VD.split(_SLICE), gradient_RV.split(_SLICE, dim=1), strict=True
-        ):
-            out_RD += self._product(columns, part.to(self.operand))
+        for part in _parts(gradient_RV, columns):
+            out_RD += self._product(gradient_RV[:, part], weight_VD[part].to(self.operand))
         return out_RD
 
-    def add_weight_gradient(self, total_VD: Tensor, gradient_RV: Tensor, hidden_RD: Tensor) -> None:
-        """total += gradient^T hidden."""
+    def add_weight_gradient(
+        self,
+        total_VD: Tensor,
+        gradient_RV: Tensor,
+        hidden_RD: Tensor,
+        columns: Tensor | None = None,
+    ) -> None:
+        """total += gradient^T hidden, over some columns of the gradient; None for all."""
         hidden_RD = hidden_RD.to(self.operand)
-        if self.operand == self.compute:
-            total_VD.addmm_(gradient_RV.T, hidden_RD)
+        if columns is not None or self._rounds_results:
+            for part in _parts(gradient_RV, columns):
+                total_VD[part] += self._product(gradient_RV[:, part].T, hidden_RD)
         elif self.fused:
             torch.addmm(total_VD, gradient_RV.T, hidden_RD, out_dtype=self.compute, out=total_VD)
         else:
-            for part, columns in zip(
-                total_VD.split(_SLICE), gradient_RV.split(_SLICE, dim=1), strict=True
-            ):
-                part += columns.T @ hidden_RD
+            total_VD.addmm_(gradient_RV.T, hidden_RD)
+
+    @property
+    def _rounds_results(self) -> bool:
+        """Whether a product answers in 16 bits, so that sums are made of parts of it."""
+        return self.operand != self.compute and not self.fused
 
     def _product(self, left: Tensor, right: Tensor) -> Tensor:
         if self.fused:
             return torch.mm(left, right, out_dtype=self.compute)
         return left @ right
+
+
+def _parts(gradient_RV: Tensor, columns: Tensor | None) -> Iterator[slice | Tensor]:
+    """Columns some thousands at a time, so that what is gathered or converted stays small."""
+    if columns is not None:
+        yield from columns.split(_SLICE)
+        return
+    for first in range(0, gradient_RV.shape[1], _SLICE):
+        yield slice(first, first + _SLICE)
 
 
 @lru_cache

@@ -21,7 +21,7 @@ so that float32 sums are right to about 1e-6."""
 
 _HITS, _WORDS = 0, 1
 _MASK = 0xFFFFFFFF
-_DRAWS_AT_ONCE = 1 << 12
+_DRAWS_AT_ONCE = 1 << 14
 
 
 def philox(seed: int, counters: tuple[Tensor, Tensor, Tensor, Tensor]) -> list[Tensor]:
@@ -117,8 +117,8 @@ def missed_words(
             # Draws outnumber blocks, so every block is summed once for all of them.
             every_row = torch.arange(len(rows), device=rows.device).repeat_interleave(num_blocks)
             every_block = torch.arange(num_blocks, device=rows.device).repeat(len(rows))
-            masses_PC = policy.masses(rows[every_row], every_block)
-            running_MC = masses_PC.double().cumsum_(1)[row_M * num_blocks + block_M]
+            running_PC = policy.masses(rows[every_row], every_block).double().cumsum_(1)
+            running_MC = running_PC.index_select(0, row_M * num_blocks + block_M)
         else:
             running_MC = policy.masses(rows[row_M], block_M).double().cumsum_(1)
         point_M = share_RK2[row_M, draw_M, 1] * running_MC[:, -1]

@@ -96,6 +96,11 @@ class Run(Section):
     lora: dict[str, Any] | None = None
     """Any field of peft's LoraConfig; full fine-tuning unless given."""
 
+    compaction: float | Literal["off"] | None = None
+    """Bound on the relative error of the head's gradient from tokens and words that hardly matter
+    and are left out; `off` leaves out none; unless given, 2**-9 where hidden states or head have
+    16 bits, else none."""
+
     samples: Samples = Samples()
     """Generations during training."""
 
@@ -104,6 +109,18 @@ class Run(Section):
 
     seed: int = Field(default=0, ge=0)
     """Seed of the data order, the adapters and the rollouts."""
+
+    @field_validator("compaction", mode="before")
+    @classmethod
+    def _is_a_bound(cls, value: Any) -> Any:
+        # YAML 1.1 readers of a resolved file take `off` for false.
+        value = "off" if value is False else value
+        is_bound = (
+            isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 0.5
+        )
+        if value is not None and value != "off" and not is_bound:
+            raise ValueError(f"must be `off` or a bound between 0 and 0.5, found {value!r}")
+        return value
 
     @field_validator("model", "output_dir")
     @classmethod

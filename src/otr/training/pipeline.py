@@ -219,6 +219,7 @@ def build_trainer(
         model=model,
         args=prepared.arguments,
         objective=prepared.objective,
+        compaction=prepared.run.compaction,
         train_dataset=prepared.train_dataset,
         eval_dataset=prepared.validation_dataset,
         processing_class=prepared.tokenizer,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from otr.lm_head import IGNORED, HeadOutput, linear_loss
+from otr.lm_head import IGNORED, HeadOutput, check_compaction, linear_loss
 from otr.objectives import OTR, Objective
 from otr.training.memory import peak_memory_mb
 from otr.training.model_head import fused_head, measured_transform, output_head
@@ -43,21 +43,32 @@ class OTRTrainer(SFTTrainer):
     over all micro-batches and processes of an optimizer step, without the logits of all tokens
     ever being held. Each log line has, for every objective: loss, nll, entropy,
     mean_token_accuracy, hit_rate, reward, target_weight (means over supervised tokens, in nats
-    where they have a unit), tokens_per_second, peak_memory_mb and num_tokens. The evaluation loss
-    and NLL are means over tokens too; its rollouts are the same at every evaluation.
+    where they have a unit), tokens_per_second, peak_memory_mb and num_tokens; and kept_fraction,
+    the share of the head's gradient that was multiplied, where some could be left out. The
+    evaluation loss and NLL are means over tokens too; its rollouts are the same at every
+    evaluation.
 
     Args:
         objective: what to train; `OTR()` unless given.
+        compaction: as for `otr.linear_loss`.
         *args, **kwargs: as for `SFTTrainer`.
 
     Raises: ValueError where a model or setting cannot work, with what to change.
     Source: One-Token Rollout, arXiv:2509.26313.
     """
 
-    def __init__(self, *args: Any, objective: Objective | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        objective: Objective | None = None,
+        compaction: float | str | None = None,
+        **kwargs: Any,
+    ) -> None:
         self.objective = OTR() if objective is None else objective
         if not isinstance(self.objective, Objective):
             raise ValueError(f"objective must be one of otr's, such as OTR(), found {objective!r}")
+        check_compaction(compaction)
+        self.compaction = compaction
         config = kwargs.get("args", args[1] if len(args) > 1 else None)
         self._refuse(config, kwargs)
         super().__init__(*args, **kwargs)
@@ -203,6 +214,7 @@ class OTRTrainer(SFTTrainer):
                 seed=seed,
                 token_keys=keys_NL.flatten(),
                 num_tokens=num_tokens,
+                compaction=self.compaction,
             )
 
         with fused_head(self.accelerator.unwrap_model(model), loss_in_head) as heads:  # type: ignore[arg-type]
@@ -268,6 +280,8 @@ class OTRTrainer(SFTTrainer):
         for column, field in _COLUMNS.items():
             sums[column] += getattr(head, field).sum()
         sums["num_supervised"] += num_supervised
+        if head.kept_fraction is not None:
+            sums["kept_fraction"] += head.kept_fraction * num_supervised
         if mode == "train":
             mask = inputs.get("attention_mask")
             sums["num_seen"] += inputs["input_ids"].numel() if mask is None else mask.sum()

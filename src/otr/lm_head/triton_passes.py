@@ -1,0 +1,221 @@
+"""The passes over a chunk of logits as Triton kernels, on a GPU.
+
+Each logit is read once for the sums, and read and written once for the gradient; whatever else is
+touched is smaller by a factor of 16 or more. Nothing waits for the host, and nothing depends on
+the order in which programs run.
+
+Sizes are fixed, for memory-bound work on large GPUs (an H200: 132 processors, 4 TB/s, 2048 threads
+and 64 Ki registers a processor). The two large passes give each program 4096 logits, 16 a thread
+in four loads of 16 bytes: a processor then holds about five programs, so 80 KiB are under way where
+20 would hide the memory's latency, and a chunk of 768 x 151936 logits makes 29,000 programs, some
+forty times what runs at once. No tile is smaller than its program has threads: two threads would
+then hold one number, and one could read it after the other wrote.
+
+Shapes: R rows, V vocabulary, S stretches of columns, B blocks of `rollouts.BLOCK` columns, K
+rollouts, N single columns.
+"""
+
+import torch
+import triton
+from torch import Tensor
+
+from otr.lm_head import rollouts, triton_kernels
+from otr.lm_head.passes import Gradient, LogitTransform, Sums
+from otr.objectives import Needs
+
+_STRETCH_BLOCKS = 4096 // rollouts.BLOCK
+"""Blocks in a stretch of columns: what one program sums."""
+
+_TILE = 4096
+"""Columns of which one program writes the gradient."""
+
+_LARGE_PASS = {"num_warps": 8, "enable_fp_fusion": True}
+_SMALL_PASS = {"num_warps": 4, "enable_fp_fusion": True}
+"""How kernels are launched. Triton means to change its own default for fused multiply-adds."""
+
+_ROW_TILE = 1024
+"""Blocks that the program of a row takes at once."""
+
+_DRAWS = 64
+"""Draws of one program: it holds their blocks' running sums, 16 KiB in float64, in registers."""
+
+_ENTRIES = 64
+"""Single columns of one program, which compares them with as many others at once."""
+
+
+def sums(logits_RV: Tensor, transform: LogitTransform, needs: Needs, masses: bool) -> Sums:
+    """See `Passes.sums`."""
+    num_rows, vocabulary = logits_RV.shape
+    num_stretches = triton.cdiv(vocabulary, _STRETCH_BLOCKS * rollouts.BLOCK)
+    num_blocks = triton.cdiv(vocabulary, rollouts.BLOCK)
+    wanted = [True, True, True, needs.temperature is not None, needs.temperature is not None]
+    # Each in memory of its own: Triton compiles anew for pointers that are aligned otherwise.
+    parts = [_like(logits_RV, num_rows, num_stretches) if want else None for want in wanted]
+    found = [_like(logits_RV, num_rows) if want else None for want in wanted]
+    masses_RB = _like(logits_RV, num_rows, num_blocks) if masses else None
+    with torch.cuda.device_of(logits_RV):
+        triton_kernels.stretch_sums[(num_rows * num_stretches,)](
+            _contiguous(logits_RV),
+            *parts,
+            masses_RB,
+            vocabulary,
+            transform.scale,
+            transform.softcap,
+            needs.temperature,
+            rollouts.BLOCK,
+            _STRETCH_BLOCKS,
+            **_LARGE_PASS,
+        )
+        triton_kernels.row_sums[(num_rows,)](
+            *parts,
+            masses_RB,
+            *found,
+            num_stretches,
+            num_blocks,
+            needs.temperature,
+            _STRETCH_BLOCKS,
+            triton.next_power_of_2(num_stretches),
+            _ROW_TILE,
+            **_SMALL_PASS,
+        )
+    top_R, log_total_R, entropy_R, rollout_log_total_R, rollout_mean_R = found
+    assert top_R is not None and log_total_R is not None and entropy_R is not None
+    return Sums(
+        top_R=top_R,
+        log_total_R=log_total_R,
+        entropy_R=entropy_R,
+        rollout_log_total_R=rollout_log_total_R,
+        rollout_mean_R=rollout_mean_R,
+        rollout_masses_RB=masses_RB,
+    )
+
+
+def words(
+    logits_RV: Tensor,
+    labels_R: Tensor,
+    keys_R: Tensor,
+    label_prob_R: Tensor,
+    sums: Sums,
+    needs: Needs,
+    seed: int,
+) -> Tensor:
+    """See `Passes.words`."""
+    num_rows, vocabulary = logits_RV.shape
+    masses_RB, num_blocks = sums.rollout_masses_RB, 0
+    words_RK = torch.empty(num_rows, needs.num_rollouts, dtype=torch.int64, device=logits_RV.device)
+    running_RB = None
+    with torch.cuda.device_of(logits_RV):
+        if masses_RB is not None:
+            num_blocks = masses_RB.shape[1]
+            running_RB = torch.empty_like(masses_RB, dtype=torch.float64)
+            triton_kernels.running_masses[(num_rows,)](
+                running_RB,
+                masses_RB,
+                _contiguous(logits_RV),
+                labels_R.contiguous(),
+                sums.top_R,
+                vocabulary,
+                num_blocks,
+                needs.temperature,
+                rollouts.BLOCK,
+                _ROW_TILE,
+                **_SMALL_PASS,
+            )
+        triton_kernels.draw_words[(num_rows * triton.cdiv(needs.num_rollouts, _DRAWS),)](
+            words_RK,
+            labels_R.contiguous(),
+            keys_R.contiguous(),
+            label_prob_R.contiguous(),
+            _contiguous(logits_RV),
+            sums.top_R,
+            running_RB,
+            _as_int32(seed),
+            _as_int32(seed >> 32),
+            vocabulary,
+            needs.num_rollouts,
+            num_blocks,
+            needs.temperature,
+            rollouts.BLOCK,
+            _DRAWS,
+            # Halvings of that many blocks until nothing is left.
+            num_blocks.bit_length(),
+            **_SMALL_PASS,
+        )
+    return words_RK
+
+
+def write_gradient(
+    logits_RV: Tensor,
+    out_RV: Tensor,
+    gradient: Gradient,
+    sums: Sums,
+    transform: LogitTransform,
+    temperature: float | None,
+) -> None:
+    """See `Passes.write_gradient`. Where `out_RV` is not the logits, these stay as they are."""
+    num_rows, vocabulary = logits_RV.shape
+    columns_RN, amounts_RN = gradient.columns_RN.contiguous(), gradient.amounts_RN.contiguous()
+    num_columns = columns_RN.shape[1]
+    column_programs = (num_rows * triton.cdiv(num_columns, _ENTRIES),)
+    values_RN = torch.empty_like(amounts_RN, dtype=logits_RV.dtype)
+    of_rows = [
+        None if of_row is None else of_row.contiguous()
+        for of_row in (
+            sums.top_R,
+            sums.log_total_R,
+            sums.entropy_R,
+            sums.rollout_log_total_R,
+            gradient.policy_R,
+            gradient.entropy_R,
+            gradient.rollout_R,
+            gradient.uniform_R,
+        )
+    ]
+    constants = (transform.scale, transform.softcap, temperature)
+    with torch.cuda.device_of(logits_RV):
+        # While the logits still stand: the next kernel may write in their place.
+        triton_kernels.column_gradients[column_programs](
+            values_RN,
+            columns_RN,
+            amounts_RN,
+            _contiguous(logits_RV),
+            *of_rows,
+            vocabulary,
+            num_columns,
+            *constants,
+            _ENTRIES,
+            **_SMALL_PASS,
+        )
+        triton_kernels.write_gradient[(num_rows * triton.cdiv(vocabulary, _TILE),)](
+            _contiguous(out_RV),
+            logits_RV,
+            *of_rows,
+            vocabulary,
+            *constants,
+            _TILE,
+            **_LARGE_PASS,
+        )
+        triton_kernels.store_columns[column_programs](
+            out_RV,
+            values_RN,
+            columns_RN,
+            amounts_RN,
+            vocabulary,
+            num_columns,
+            _ENTRIES,
+            **_SMALL_PASS,
+        )
+
+
+def _like(tensor: Tensor, *shape: int) -> Tensor:
+    return torch.empty(shape, dtype=tensor.dtype, device=tensor.device)
+
+
+def _contiguous(matrix: Tensor) -> Tensor:
+    assert matrix.is_contiguous(), "the kernels take rows that stand close together"
+    return matrix
+
+
+def _as_int32(word: int) -> int:
+    """The lower 32 bits, as the signed number that has them: one type for every seed."""
+    return (word + 2**31) % 2**32 - 2**31

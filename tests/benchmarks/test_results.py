@@ -1,0 +1,117 @@
+"""The harness on a tiny plan: its targets, its skipped heads, its errors and its picture."""
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.measuring import paired_ratio
+from benchmarks.picture import draw
+from benchmarks.table import text
+from tests.benchmarks.tiny import NAMES, plan, results
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, Any]:
+    """The results, as they are read back from a file."""
+    return json.loads(json.dumps(results()))
+
+
+def target(found: dict[str, Any], name: str) -> dict[str, Any]:
+    return next(each for each in found["targets"] if each["name"].startswith(name))
+
+
+def test_a_ratio_is_made_within_each_round() -> None:
+    ratio = paired_ratio([1.0, 20.0, 3.0, 4.0], [1.0, 10.0, 6.0, 1.0])
+    assert ratio is not None
+    # 1, 2, 0.5 and 4; the ratio of the medians would be 3.5 / 3.5.
+    assert (ratio.median, ratio.lowest, ratio.highest) == (1.5, 0.5, 4.0)
+    assert (ratio.lower_quartile, ratio.upper_quartile) == (0.875, 2.5)
+    assert paired_ratio([1.0], []) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "numerator", "denominator", "at_most"),
+    [
+        ("OTR, 256 rollouts / our SFT", "OTR", "SFT", 1.10),
+        ("our SFT / three GEMMs", "SFT", "gemms", 1.15),
+        ("OTR / TRL's SFT", "OTR", "TRL", 0.55),
+    ],
+)
+def test_targets_follow_from_the_rounds(
+    found: dict[str, Any], name: str, numerator: str, denominator: str, at_most: float
+) -> None:
+    heads = found["cases"][0]["heads"]
+    seconds = [heads[head]["seconds"] for head in (numerator, denominator)]
+    assert [len(each) for each in seconds] == [3, 3]
+    by_hand = statistics.median([first / second for first, second in zip(*seconds, strict=True)])
+    entry = target(found, name)
+    assert entry["reached"] == pytest.approx(by_hand, rel=1e-12)
+    assert entry["at_most"] == at_most
+    assert entry["verdict"] == ("reached" if by_hand <= at_most else "missed")
+
+
+def test_the_step_target_follows_from_its_rounds(found: dict[str, Any]) -> None:
+    seconds = found["step"]["seconds"]
+    ratios = [
+        ours / theirs
+        for ours, theirs in zip(seconds["OTRTrainer, OTR"], seconds["SFTTrainer"], strict=True)
+    ]
+    assert target(found, "step of")["reached"] == pytest.approx(statistics.median(ratios))
+
+
+def test_a_head_that_fails_is_skipped_with_its_reason_and_without_paths(
+    found: dict[str, Any],
+) -> None:
+    heads = found["cases"][0]["heads"]
+    assert heads["failing"] == {"skipped": "RuntimeError: no kernel in <path>"}
+    assert heads["failing when called"] == {"skipped": "ValueError: too few rows"}
+    assert found["accuracy"][0]["heads"]["failing"] == heads["failing"]
+    assert all("seconds" in heads[name] for name in NAMES)
+    shown = text(found)
+    assert "skipped: failing when called (ValueError: too few rows)" in shown
+
+
+def test_what_was_not_measured_is_said_with_its_reason(found: dict[str, Any]) -> None:
+    entry = target(found, "time of 1024 rollouts")
+    assert entry["verdict"] == "not measured"
+    assert entry["reason"] == "OTR K 1024: not part of this run"
+
+
+def test_every_gradient_is_right_and_a_wrong_one_shows(found: dict[str, Any]) -> None:
+    errors = found["accuracy"][0]["heads"]
+    for name in NAMES:
+        if name != "gemms":
+            assert max(errors[name].values()) < 1e-5, name
+    assert errors["doubled"]["weight"] == pytest.approx(1, rel=1e-3)
+    assert errors["doubled"]["hidden"] < 1e-5
+
+
+def test_a_frozen_head_is_held_against_two_products(found: dict[str, Any]) -> None:
+    frozen = found["cases"][1]
+    assert frozen["num_products"] == 2
+    assert frozen["gemm_flops"] == pytest.approx(2 * 2 * 7 * 0.7 * 16 * 600)
+
+
+def test_the_results_name_no_machine_person_or_folder(found: dict[str, Any]) -> None:
+    assert set(found["machine"]) == {
+        "device", "kind", "threads", "system", "python", "versions", "date",
+    }  # fmt: skip
+    written = json.dumps(found)
+    assert str(Path.cwd()) not in written and str(Path.home()) + "/" not in written
+
+
+def test_the_picture_shows_every_case_and_is_the_same_each_time(
+    found: dict[str, Any], tmp_path: Path
+) -> None:
+    first, second = tmp_path / "first" / "cost.svg", tmp_path / "second" / "cost.svg"
+    draw(found, first)
+    draw(found, second)
+    assert first.read_text() == second.read_text()
+    shown = first.read_text()
+    for case in plan().cases[:2]:
+        assert f"<!-- {case.name}" in shown
