@@ -148,6 +148,25 @@ def test_every_objective_logs_the_same_columns(tmp_path: Path) -> None:
             assert 0 <= line["hit_rate"] <= 1 and line["peak_memory_mb"] > 10
 
 
+def test_a_compiled_model_trains_the_same_and_is_not_compiled_again_every_step(
+    tmp_path: Path,
+) -> None:
+    plain, _ = trained(OTRTrainer, tmp_path, objective=OTR(), max_steps=5)
+    torch._dynamo.reset()
+    with torch._dynamo.config.patch(recompile_limit=3, fail_on_recompile_limit_hit=True):
+        compiled, _ = trained(
+            OTRTrainer,
+            tmp_path,
+            objective=OTR(),
+            max_steps=5,
+            torch_compile=True,
+            torch_compile_backend="eager",
+        )
+    for line, expected in zip(compiled, plain, strict=True):
+        assert line["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+        assert line["hit_rate"] == pytest.approx(expected["hit_rate"], rel=1e-5)
+
+
 def test_compaction_is_handed_to_the_head_and_what_it_kept_is_logged(tmp_path: Path) -> None:
     plain, _ = trained(OTRTrainer, tmp_path, objective=SFT(), max_steps=2)
     assert all("kept_fraction" not in line for line in plain)

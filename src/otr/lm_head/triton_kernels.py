@@ -1,9 +1,10 @@
 """The Triton kernels of `triton_passes`.
 
 Every kernel has a one-dimensional grid: programs of one row stand next to each other, so that
-neighbours read neighbouring memory. No program reads what it or a neighbour writes, and nothing is
-added atomically: two runs agree to the bit. Row numbers are made int64 before they are multiplied,
-since row times vocabulary passes 2^31. Arithmetic is in the logits' dtype, float32 or float64.
+neighbours read neighbouring memory. What one thread writes is read by the next kernel, never by
+another thread of the same, and nothing is added atomically: two runs agree to the bit. Row numbers
+are made int64 before they are multiplied, since row times vocabulary passes 2^31. Arithmetic is in
+the logits' dtype, float32 or float64.
 
 Numbers that stay the same through a training run are compile-time constants, in capitals: so they
 keep their full precision in float64, and what does not apply costs nothing.
@@ -12,26 +13,20 @@ Shapes: R rows, V vocabulary, S stretches of `BLOCKS` blocks, B blocks of `BLOCK
 rollouts, N single columns. A pointer is named like its tensor; None where there is no such tensor.
 """
 
+# Triton's own annotations do not know that constants are given as numbers.
+# pyright: reportArgumentType=false, reportOperatorIssue=false, reportGeneralTypeIssues=false
+
 import triton
 import triton.language as tl
 
 
 @triton.jit
 def stretch_sums(
-    logits_RV,
-    top_RS,
-    total_RS,
-    weighted_RS,
-    rollout_total_RS,
-    rollout_weighted_RS,
-    masses_RB,
+    logits_RV, top_RS, total_RS, weighted_RS, rollout_total_RS, rollout_weighted_RS, masses_RB,
     vocabulary,
-    SCALE: tl.constexpr,
-    SOFTCAP: tl.constexpr,
-    TEMPERATURE: tl.constexpr,
-    BLOCK: tl.constexpr,
+    SCALE: tl.constexpr, SOFTCAP: tl.constexpr, TEMPERATURE: tl.constexpr, BLOCK: tl.constexpr,
     BLOCKS: tl.constexpr,
-):
+):  # fmt: skip
     """Transform one stretch of a row in place, and sum it relative to its own maximum.
 
     One program a stretch, which it holds whole, so that every logit is read once.
@@ -70,24 +65,10 @@ def stretch_sums(
 
 @triton.jit
 def row_sums(
-    top_RS,
-    total_RS,
-    weighted_RS,
-    rollout_total_RS,
-    rollout_weighted_RS,
-    masses_RB,
-    top_R,
-    log_total_R,
-    entropy_R,
-    rollout_log_total_R,
-    rollout_mean_R,
-    num_stretches,
-    num_blocks,
-    TEMPERATURE: tl.constexpr,
-    BLOCKS: tl.constexpr,
-    STRETCHES: tl.constexpr,
-    TILE: tl.constexpr,
-):
+    top_RS, total_RS, weighted_RS, rollout_total_RS, rollout_weighted_RS, masses_RB, top_R,
+    log_total_R, entropy_R, rollout_log_total_R, rollout_mean_R, num_stretches, num_blocks,
+    TEMPERATURE: tl.constexpr, BLOCKS: tl.constexpr, STRETCHES: tl.constexpr, TILE: tl.constexpr,
+):  # fmt: skip
     """Put the stretches of a row together, relative to the row's maximum; one program a row.
 
     The blocks' masses are rescaled in place, each by the thread that read it.
@@ -128,15 +109,9 @@ def row_sums(
 
 @triton.jit
 def _rescale(
-    masses_B,
-    top_S,
-    top,
-    first,
-    num_blocks,
-    TEMPERATURE: tl.constexpr,
-    BLOCKS: tl.constexpr,
-    TILE: tl.constexpr,
-):
+    masses_B, top_S, top, first, num_blocks,
+    TEMPERATURE: tl.constexpr, BLOCKS: tl.constexpr, TILE: tl.constexpr,
+):  # fmt: skip
     """Make some masses of a row relative to its maximum, instead of their stretch's."""
     blocks = first + tl.arange(0, TILE)
     inside = blocks < num_blocks
@@ -149,17 +124,9 @@ def _rescale(
 
 @triton.jit
 def running_masses(
-    running_RB,
-    masses_RB,
-    logits_RV,
-    labels_R,
-    top_R,
-    vocabulary,
-    num_blocks,
-    TEMPERATURE: tl.constexpr,
-    BLOCK: tl.constexpr,
-    TILE: tl.constexpr,
-):
+    running_RB, masses_RB, logits_RV, labels_R, top_R, vocabulary, num_blocks,
+    TEMPERATURE: tl.constexpr, BLOCK: tl.constexpr, TILE: tl.constexpr,
+):  # fmt: skip
     """Running float64 sums of a row's blocks, the label left out; one program a row.
 
     The label's block is summed anew, since a difference would lose the masses beside a likely
@@ -185,23 +152,10 @@ def running_masses(
 
 @triton.jit(do_not_specialize=["seed_low", "seed_high"])
 def draw_words(
-    words_RK,
-    labels_R,
-    keys_R,
-    label_prob_R,
-    logits_RV,
-    top_R,
-    running_RB,
-    seed_low,
-    seed_high,
-    vocabulary,
-    num_rollouts,
-    num_blocks,
-    TEMPERATURE: tl.constexpr,
-    BLOCK: tl.constexpr,
-    DRAWS: tl.constexpr,
-    STEPS: tl.constexpr,
-):
+    words_RK, labels_R, keys_R, label_prob_R, logits_RV, top_R, running_RB, seed_low, seed_high,
+    vocabulary, num_rollouts, num_blocks,
+    TEMPERATURE: tl.constexpr, BLOCK: tl.constexpr, DRAWS: tl.constexpr, STEPS: tl.constexpr,
+):  # fmt: skip
     """The words of `DRAWS` draws of a row; -1 for a miss where there are no running sums.
 
     The definitions are those of `rollouts.hits` and `rollouts.missed_words`.
@@ -254,25 +208,10 @@ def draw_words(
 
 @triton.jit
 def column_gradients(
-    values_RN,
-    columns_RN,
-    amounts_RN,
-    logits_RV,
-    top_R,
-    log_total_R,
-    mean_surprise_R,
-    rollout_log_total_R,
-    policy_R,
-    entropy_R,
-    rollout_R,
-    uniform_R,
-    vocabulary,
-    num_columns,
-    SCALE: tl.constexpr,
-    SOFTCAP: tl.constexpr,
-    TEMPERATURE: tl.constexpr,
-    ENTRIES: tl.constexpr,
-):
+    values_RN, columns_RN, amounts_RN, logits_RV, top_R, log_total_R, mean_surprise_R,
+    rollout_log_total_R, policy_R, entropy_R, rollout_R, uniform_R, vocabulary, num_columns,
+    SCALE: tl.constexpr, SOFTCAP: tl.constexpr, TEMPERATURE: tl.constexpr, ENTRIES: tl.constexpr,
+):  # fmt: skip
     """The whole gradient at some single columns of a row, from logits that still stand.
 
     Entries of one column get one value, the same to the bit: its part from `gradient_of`, less the
@@ -309,22 +248,10 @@ def column_gradients(
 
 @triton.jit
 def write_gradient(
-    out_RV,
-    logits_RV,
-    top_R,
-    log_total_R,
-    mean_surprise_R,
-    rollout_log_total_R,
-    policy_R,
-    entropy_R,
-    rollout_R,
-    uniform_R,
-    vocabulary,
-    SCALE: tl.constexpr,
-    SOFTCAP: tl.constexpr,
-    TEMPERATURE: tl.constexpr,
-    TILE: tl.constexpr,
-):
+    out_RV, logits_RV, top_R, log_total_R, mean_surprise_R, rollout_log_total_R, policy_R,
+    entropy_R, rollout_R, uniform_R, vocabulary,
+    SCALE: tl.constexpr, SOFTCAP: tl.constexpr, TEMPERATURE: tl.constexpr, TILE: tl.constexpr,
+):  # fmt: skip
     """The gradient of a tile of a row, but for what its single columns add; may be in place."""
     num_tiles = tl.cdiv(vocabulary, TILE)
     program = tl.program_id(0)
@@ -341,14 +268,9 @@ def write_gradient(
 
 @triton.jit
 def store_columns(
-    out_RV,
-    values_RN,
-    columns_RN,
-    amounts_RN,
-    vocabulary,
-    num_columns,
+    out_RV, values_RN, columns_RN, amounts_RN, vocabulary, num_columns,
     ENTRIES: tl.constexpr,
-):
+):  # fmt: skip
     """Put the values of `column_gradients` in their places. Entries of one column hold one value,
     so it does not matter which is written last."""
     num_groups = tl.cdiv(num_columns, ENTRIES)
@@ -365,20 +287,10 @@ def store_columns(
 
 @triton.jit
 def gradient_of(
-    logits,
-    row,
-    top_R,
-    log_total_R,
-    mean_surprise_R,
-    rollout_log_total_R,
-    policy_R,
-    entropy_R,
-    rollout_R,
-    uniform_R,
-    SCALE: tl.constexpr,
-    SOFTCAP: tl.constexpr,
-    TEMPERATURE: tl.constexpr,
-):
+    logits, row, top_R, log_total_R, mean_surprise_R, rollout_log_total_R, policy_R, entropy_R,
+    rollout_R, uniform_R,
+    SCALE: tl.constexpr, SOFTCAP: tl.constexpr, TEMPERATURE: tl.constexpr,
+):  # fmt: skip
     """slope(z) (policy pi + entropy pi (log pi + H) - rollout q - uniform) at some logits z of a
     row; see `passes.Gradient`. `mean_surprise` is H."""
     shifted = logits - tl.load(top_R + row)

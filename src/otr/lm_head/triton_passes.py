@@ -15,6 +15,8 @@ Shapes: R rows, V vocabulary, S stretches of columns, B blocks of `rollouts.BLOC
 rollouts, N single columns.
 """
 
+from typing import Any
+
 import torch
 import triton
 from torch import Tensor
@@ -29,9 +31,7 @@ _STRETCH_BLOCKS = 4096 // rollouts.BLOCK
 _TILE = 4096
 """Columns of which one program writes the gradient."""
 
-_LARGE_PASS = {"num_warps": 8, "enable_fp_fusion": True}
-_SMALL_PASS = {"num_warps": 4, "enable_fp_fusion": True}
-"""How kernels are launched. Triton means to change its own default for fused multiply-adds."""
+_LARGE_PASS_WARPS, _SMALL_PASS_WARPS = 8, 4
 
 _ROW_TILE = 1024
 """Blocks that the program of a row takes at once."""
@@ -53,31 +53,16 @@ def sums(logits_RV: Tensor, transform: LogitTransform, needs: Needs, masses: boo
     parts = [_like(logits_RV, num_rows, num_stretches) if want else None for want in wanted]
     found = [_like(logits_RV, num_rows) if want else None for want in wanted]
     masses_RB = _like(logits_RV, num_rows, num_blocks) if masses else None
-    with torch.cuda.device_of(logits_RV):
-        triton_kernels.stretch_sums[(num_rows * num_stretches,)](
-            _contiguous(logits_RV),
-            *parts,
-            masses_RB,
-            vocabulary,
-            transform.scale,
-            transform.softcap,
-            needs.temperature,
-            rollouts.BLOCK,
-            _STRETCH_BLOCKS,
-            **_LARGE_PASS,
-        )
-        triton_kernels.row_sums[(num_rows,)](
-            *parts,
-            masses_RB,
-            *found,
-            num_stretches,
-            num_blocks,
-            needs.temperature,
-            _STRETCH_BLOCKS,
-            triton.next_power_of_2(num_stretches),
-            _ROW_TILE,
-            **_SMALL_PASS,
-        )
+    _launch(
+        triton_kernels.stretch_sums, num_rows * num_stretches, _LARGE_PASS_WARPS,
+        _contiguous(logits_RV), *parts, masses_RB, vocabulary,
+        transform.scale, transform.softcap, needs.temperature, rollouts.BLOCK, _STRETCH_BLOCKS,
+    )  # fmt: skip
+    _launch(
+        triton_kernels.row_sums, num_rows, _SMALL_PASS_WARPS,
+        *parts, masses_RB, *found, num_stretches, num_blocks,
+        needs.temperature, _STRETCH_BLOCKS, triton.next_power_of_2(num_stretches), _ROW_TILE,
+    )  # fmt: skip
     top_R, log_total_R, entropy_R, rollout_log_total_R, rollout_mean_R = found
     assert top_R is not None and log_total_R is not None and entropy_R is not None
     return Sums(
@@ -100,47 +85,27 @@ def words(
     seed: int,
 ) -> Tensor:
     """See `Passes.words`."""
-    num_rows, vocabulary = logits_RV.shape
-    masses_RB, num_blocks = sums.rollout_masses_RB, 0
+    num_rows, vocabulary = _contiguous(logits_RV).shape
+    labels_R, keys_R = labels_R.contiguous(), keys_R.contiguous()
+    running_RB, num_blocks = None, 0
+    if sums.rollout_masses_RB is not None:
+        num_blocks = sums.rollout_masses_RB.shape[1]
+        running_RB = torch.empty_like(sums.rollout_masses_RB, dtype=torch.float64)
+        _launch(
+            triton_kernels.running_masses, num_rows, _SMALL_PASS_WARPS,
+            running_RB, sums.rollout_masses_RB, logits_RV, labels_R, sums.top_R,
+            vocabulary, num_blocks, needs.temperature, rollouts.BLOCK, _ROW_TILE,
+        )  # fmt: skip
     words_RK = torch.empty(num_rows, needs.num_rollouts, dtype=torch.int64, device=logits_RV.device)
-    running_RB = None
-    with torch.cuda.device_of(logits_RV):
-        if masses_RB is not None:
-            num_blocks = masses_RB.shape[1]
-            running_RB = torch.empty_like(masses_RB, dtype=torch.float64)
-            triton_kernels.running_masses[(num_rows,)](
-                running_RB,
-                masses_RB,
-                _contiguous(logits_RV),
-                labels_R.contiguous(),
-                sums.top_R,
-                vocabulary,
-                num_blocks,
-                needs.temperature,
-                rollouts.BLOCK,
-                _ROW_TILE,
-                **_SMALL_PASS,
-            )
-        triton_kernels.draw_words[(num_rows * triton.cdiv(needs.num_rollouts, _DRAWS),)](
-            words_RK,
-            labels_R.contiguous(),
-            keys_R.contiguous(),
-            label_prob_R.contiguous(),
-            _contiguous(logits_RV),
-            sums.top_R,
-            running_RB,
-            _as_int32(seed),
-            _as_int32(seed >> 32),
-            vocabulary,
-            needs.num_rollouts,
-            num_blocks,
-            needs.temperature,
-            rollouts.BLOCK,
-            _DRAWS,
-            # Halvings of that many blocks until nothing is left.
-            num_blocks.bit_length(),
-            **_SMALL_PASS,
-        )
+    # So many halvings leave nothing of that many blocks.
+    num_steps = num_blocks.bit_length()
+    _launch(
+        triton_kernels.draw_words,
+        num_rows * triton.cdiv(needs.num_rollouts, _DRAWS), _SMALL_PASS_WARPS,
+        words_RK, labels_R, keys_R, label_prob_R.contiguous(), logits_RV, sums.top_R, running_RB,
+        _as_int32(seed), _as_int32(seed >> 32), vocabulary, needs.num_rollouts, num_blocks,
+        needs.temperature, rollouts.BLOCK, _DRAWS, num_steps,
+    )  # fmt: skip
     return words_RK
 
 
@@ -153,11 +118,7 @@ def write_gradient(
     temperature: float | None,
 ) -> None:
     """See `Passes.write_gradient`. Where `out_RV` is not the logits, these stay as they are."""
-    num_rows, vocabulary = logits_RV.shape
-    columns_RN, amounts_RN = gradient.columns_RN.contiguous(), gradient.amounts_RN.contiguous()
-    num_columns = columns_RN.shape[1]
-    column_programs = (num_rows * triton.cdiv(num_columns, _ENTRIES),)
-    values_RN = torch.empty_like(amounts_RN, dtype=logits_RV.dtype)
+    num_rows, vocabulary = _contiguous(logits_RV).shape
     of_rows = [
         None if of_row is None else of_row.contiguous()
         for of_row in (
@@ -172,39 +133,32 @@ def write_gradient(
         )
     ]
     constants = (transform.scale, transform.softcap, temperature)
-    with torch.cuda.device_of(logits_RV):
-        # While the logits still stand: the next kernel may write in their place.
-        triton_kernels.column_gradients[column_programs](
-            values_RN,
-            columns_RN,
-            amounts_RN,
-            _contiguous(logits_RV),
-            *of_rows,
-            vocabulary,
-            num_columns,
-            *constants,
-            _ENTRIES,
-            **_SMALL_PASS,
-        )
-        triton_kernels.write_gradient[(num_rows * triton.cdiv(vocabulary, _TILE),)](
-            _contiguous(out_RV),
-            logits_RV,
-            *of_rows,
-            vocabulary,
-            *constants,
-            _TILE,
-            **_LARGE_PASS,
-        )
-        triton_kernels.store_columns[column_programs](
-            out_RV,
-            values_RN,
-            columns_RN,
-            amounts_RN,
-            vocabulary,
-            num_columns,
-            _ENTRIES,
-            **_SMALL_PASS,
-        )
+    columns_RN, amounts_RN = gradient.columns_RN.contiguous(), gradient.amounts_RN.contiguous()
+    num_columns = columns_RN.shape[1]
+    num_column_programs = num_rows * triton.cdiv(num_columns, _ENTRIES)
+    values_RN = torch.empty_like(amounts_RN, dtype=logits_RV.dtype)
+    # While the logits still stand: the next kernel may write in their place.
+    _launch(
+        triton_kernels.column_gradients, num_column_programs, _SMALL_PASS_WARPS,
+        values_RN, columns_RN, amounts_RN, logits_RV, *of_rows, vocabulary, num_columns,
+        *constants, _ENTRIES,
+    )  # fmt: skip
+    _launch(
+        triton_kernels.write_gradient,
+        num_rows * triton.cdiv(vocabulary, _TILE), _LARGE_PASS_WARPS,
+        _contiguous(out_RV), logits_RV, *of_rows, vocabulary, *constants, _TILE,
+    )  # fmt: skip
+    _launch(
+        triton_kernels.store_columns, num_column_programs, _SMALL_PASS_WARPS,
+        out_RV, values_RN, columns_RN, amounts_RN, vocabulary, num_columns, _ENTRIES,
+    )  # fmt: skip
+
+
+def _launch(kernel: Any, num_programs: int, num_warps: int, *arguments: Any) -> None:
+    """Run a kernel on the device of its first argument, which need not be the current one."""
+    with torch.cuda.device_of(arguments[0]):
+        # Triton means to turn its default for fused multiply-adds, so that it is said here.
+        kernel[(num_programs,)](*arguments, num_warps=num_warps, enable_fp_fusion=True)
 
 
 def _like(tensor: Tensor, *shape: int) -> Tensor:

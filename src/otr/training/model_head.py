@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -123,13 +124,34 @@ def fused_head(
         yield outputs
 
 
+class _Exchange:
+    """What stands in for a head's forward. One object a head, since a compiled model is compiled
+    anew whenever a function in it is another one; and left out of the compiled graph, which a
+    loss with sizes that depend on its data would break in many places."""
+
+    def __init__(self) -> None:
+        self.current: Callable[[Tensor], Tensor] | None = None
+
+        @torch.compiler.disable
+        def forward(hidden: Tensor) -> Tensor:
+            assert self.current is not None
+            return self.current(hidden)
+
+        self.forward = forward
+
+
+_EXCHANGES: WeakKeyDictionary[nn.Module, _Exchange] = WeakKeyDictionary()
+
+
 @contextmanager
 def _exchanged_forward(head: nn.Module, forward: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    before = head.__dict__.get("forward")
-    head.forward = forward
+    exchange = _EXCHANGES.setdefault(head, _Exchange())
+    before, outer = head.__dict__.get("forward"), exchange.current
+    head.forward, exchange.current = exchange.forward, forward
     try:
         yield
     finally:
+        exchange.current = outer
         if before is None:
             del head.forward
         else:
