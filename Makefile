@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: setup demo test check-style fast oldest clean
+.PHONY: setup demo test bench gpu check-style fast oldest clean
 
 setup: .venv/ready
 
@@ -29,6 +29,17 @@ oldest:
 	.venv-oldest/bin/pip install --quiet -r requirements/oldest.txt
 	.venv-oldest/bin/pip install --quiet --no-deps --no-build-isolation -e .
 	.venv-oldest/bin/python -m pytest -n 2 tests/training tests/lm_head
+
+# What the head costs beside other heads, on one thread: about half an hour. The figures go to
+# benchmarks/results/ and the README's table.
+bench: setup
+	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.readme
+
+# The head's tests and the benchmark on a GPU, with the Python that has torch for it and pytest.
+GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,python3)
+gpu:
+	PYTHONPATH=src:$(PYTHONPATH) $(GPU_PYTHON) -m benchmarks.gpu
 
 check-style: setup
 	$(BIN)/ruff format --check .

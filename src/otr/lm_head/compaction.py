@@ -84,7 +84,7 @@ class Compaction:
         self._directions_DM = _directions(weight_VD.shape[1], self._lengths_V)
         self._weight_VM = _product(weight_VD, self._directions_DM)
         # Both gradients so far, each along the directions; of the hidden one only the size.
-        self._weight_gradient_VM = torch.zeros_like(self._weight_VM)
+        self._weight_gradient_MV = torch.zeros_like(self._weight_VM.T.contiguous())
         self._hidden_gradient_square = self._lengths_V.new_zeros(())
         self._num_seen, self._num_kept, self._worthwhile = 0, 0, True
 
@@ -96,12 +96,12 @@ class Compaction:
         if self._worthwhile:
             lengths_R = _lengths(hidden_RD)
             budget = self._budget(gradient_RV, hidden_RD, lengths_R)
-            kept_R = self._choose_rows(gradient_RV, lengths_R, budget)
+            kept_R, by_word_V = self._choose_rows(gradient_RV, lengths_R, budget)
             if len(kept_R) < num_rows:
                 order = _moved_to_front(gradient_RV, kept_R)
                 gradient_RV = gradient_RV[: len(order)]
-                hidden_RD, index_R, lengths_R = hidden_RD[order], index_R[order], lengths_R[order]
-            columns = self._choose_columns(gradient_RV, lengths_R, budget)
+                hidden_RD, index_R = hidden_RD[order], index_R[order]
+            columns = self._choose_columns(gradient_RV, by_word_V, budget)
         num_columns = vocabulary if columns is None else len(columns)
         num_kept = len(index_R) * num_columns
         self._num_kept += num_kept
@@ -127,25 +127,27 @@ class Compaction:
         come are taken to add as orthogonal ones would.
         """
         squares_R, reach_R = torch.zeros_like(lengths_R), torch.zeros_like(lengths_R)
-        hidden_RM = _product(hidden_RD, self._directions_DM)
-        hidden_gradient_RM = torch.zeros_like(hidden_RM)
-        for signed_RC, lengths_C, weight_CM, weight_gradient_CM in zip(
-            _columns(gradient_RV, lengths_R.dtype),
+        hidden_MR = _product(hidden_RD, self._directions_DM).T.contiguous()
+        hidden_gradient_RM = lengths_R.new_zeros(len(lengths_R), _DIRECTIONS)
+        for columns_RC, sizes_RC, lengths_C, weight_CM, weight_gradient_MC in zip(
+            gradient_RV.split(_COLUMNS, dim=1),
+            _sizes(gradient_RV, lengths_R.dtype),
             self._lengths_V.split(_COLUMNS),
             self._weight_VM.split(_COLUMNS),
-            self._weight_gradient_VM.split(_COLUMNS),
+            self._weight_gradient_MV.split(_COLUMNS, dim=1),
             strict=True,
         ):
+            signed_RC = columns_RC.to(lengths_R.dtype)
             hidden_gradient_RM += signed_RC @ weight_CM
-            weight_gradient_CM += signed_RC.T @ hidden_RM
-            reach_R += signed_RC.abs_() @ lengths_C
-            squares_R += signed_RC.square_().sum(1)
+            weight_gradient_MC += hidden_MR @ signed_RC
+            reach_R += sizes_RC @ lengths_C
+            squares_R += _lengths(columns_RC).square_()
         self._num_seen += len(gradient_RV)
         self._hidden_gradient_square = (
             self._hidden_gradient_square + hidden_gradient_RM.square().sum()
         )
         factor = _CAUTION * self._bound * (self._num_seen / self._num_rows / _DIRECTIONS) ** 0.5
-        of_weight = factor * torch.linalg.vector_norm(self._weight_gradient_VM)
+        of_weight = factor * torch.linalg.vector_norm(self._weight_gradient_MV)
         return _Budget(
             of_weight=of_weight if self._of_weight else None,
             of_hidden=_HIDDEN_ALLOWANCE * factor * self._hidden_gradient_square.sqrt()
@@ -155,32 +157,35 @@ class Compaction:
             reach_R=reach_R,
         )
 
-    def _choose_rows(self, gradient_RV: Tensor, lengths_R: Tensor, budget: "_Budget") -> Tensor:
-        """Rows to keep; the smallest others are added to what is left out."""
+    def _choose_rows(
+        self, gradient_RV: Tensor, lengths_R: Tensor, budget: "_Budget"
+    ) -> tuple[Tensor, Tensor]:
+        """Rows to keep, and sum_i |g_iv| |h_i| over them; the smallest others are added to what
+        is left out."""
         order_R = budget.sizes_R.argsort()
         slab_size = -(-len(order_R) // _ROW_SLABS)
         slab_R = torch.arange(len(order_R), device=order_R.device) // slab_size
         member_SR = lengths_R.new_zeros(_ROW_SLABS, len(order_R))
         member_SR[slab_R, order_R] = lengths_R[order_R]
         slabs = [member_SR @ sizes_RC for sizes_RC in _sizes(gradient_RV, lengths_R.dtype)]
-        left_out_SV = torch.cat(slabs, 1).cumsum_(0).add_(self._left_out_V)
+        slabs_SV = torch.cat(slabs, 1)
         squares_S = lengths_R.new_zeros(_ROW_SLABS)
         squares_S.index_add_(0, slab_R, budget.reach_R[order_R].square())
         squares_S.cumsum_(0).add_(self._left_out_square)
-        errors_S = torch.linalg.vector_norm(left_out_SV, dim=1)
-        num_slabs = budget.num_allowed(errors_S, squares_S.sqrt(), _OF_ROWS)
+        left_out_V, errors = self._left_out_V.clone(), []
+        for slab_V in slabs_SV:
+            left_out_V += slab_V
+            errors.append(torch.linalg.vector_norm(left_out_V))
+        num_slabs = budget.num_allowed(torch.stack(errors), squares_S.sqrt(), _OF_ROWS)
         if num_slabs:
-            self._left_out_V = left_out_SV[num_slabs - 1]
+            self._left_out_V = self._left_out_V + slabs_SV[:num_slabs].sum(0)
             self._left_out_square = squares_S[num_slabs - 1]
-        return order_R[num_slabs * slab_size :]
+        return order_R[num_slabs * slab_size :], slabs_SV[num_slabs:].sum(0)
 
     def _choose_columns(
-        self, gradient_RV: Tensor, lengths_R: Tensor, budget: "_Budget"
+        self, gradient_RV: Tensor, by_word_V: Tensor, budget: "_Budget"
     ) -> Tensor | None:
         """Columns to keep, None for all; the cheapest others are added to what is left out."""
-        by_word_V = torch.cat(
-            [lengths_R @ sizes_RC for sizes_RC in _sizes(gradient_RV, lengths_R.dtype)]
-        )
         after_V = self._left_out_V + by_word_V
         before_square = self._left_out_V.square().sum()
         price_V = by_word_V * self._lengths_V
@@ -192,9 +197,9 @@ class Compaction:
 
         num_kept = [int(share * len(order_V)) for share in _KEPT_COLUMNS]
         num_kept_S = torch.tensor(num_kept, device=order_V.device)
-        reach_RS = lengths_R.new_zeros(len(lengths_R), len(num_kept))
+        reach_RS = by_word_V.new_zeros(len(gradient_RV), len(num_kept))
         for sizes_RC, rank_C, lengths_C in zip(
-            _sizes(gradient_RV, lengths_R.dtype),
+            _sizes(gradient_RV, by_word_V.dtype),
             rank_V.split(_COLUMNS),
             self._lengths_V.split(_COLUMNS),
             strict=True,
@@ -236,18 +241,18 @@ def _holds(kept: Tensor | None, error: Tensor, bound: float) -> bool:
     return bool(_ROUNDING * error * (1 + bound) <= bound * torch.linalg.vector_norm(kept))
 
 
-def _columns(gradient_RV: Tensor, dtype: torch.dtype) -> Iterator[Tensor]:
-    """Copies of some columns at a time, in scratch that is reused."""
+def _sizes(gradient_RV: Tensor, dtype: torch.dtype) -> Iterator[Tensor]:
+    """Absolute values of some columns at a time, in scratch that is reused."""
     scratch = gradient_RV.new_empty(
         len(gradient_RV), min(_COLUMNS, gradient_RV.shape[1]), dtype=dtype
     )
     for columns_RC in gradient_RV.split(_COLUMNS, dim=1):
-        yield scratch[:, : columns_RC.shape[1]].copy_(columns_RC)
-
-
-def _sizes(gradient_RV: Tensor, dtype: torch.dtype) -> Iterator[Tensor]:
-    """Absolute values of some columns at a time."""
-    return (columns_RC.abs_() for columns_RC in _columns(gradient_RV, dtype))
+        sizes_RC = scratch[:, : columns_RC.shape[1]]
+        if columns_RC.dtype == dtype:
+            torch.abs(columns_RC, out=sizes_RC)
+        else:
+            sizes_RC.copy_(columns_RC).abs_()
+        yield sizes_RC
 
 
 def _lengths(rows: Tensor) -> Tensor:

@@ -69,8 +69,10 @@ class Products:
         hidden_RD = hidden_RD.to(operand)
         size = len(weight_VD) if weight_VD.dtype == operand else _SLICE
         for part, columns in zip(weight_VD.split(size), out_RV.split(size, dim=1), strict=True):
-            if self.fused:
+            if self.fused and columns.is_contiguous():
                 torch.mm(hidden_RD, part.to(operand).T, out_dtype=self.compute, out=columns)
+            elif self.fused:
+                columns.copy_(self._product(hidden_RD, part.to(operand).T))
             else:
                 torch.mm(hidden_RD, part.to(operand).T, out=columns)
 
@@ -80,9 +82,11 @@ class Products:
         """gradient weight, (R, D), over some columns of the gradient; None for all."""
         if columns is None and weight_VD.dtype == self.operand and not self._rounds_results:
             return self._product(gradient_RV, weight_VD)
-        out_RD = gradient_RV.new_zeros(len(gradient_RV), weight_VD.shape[1], dtype=self.compute)
+        shape = len(gradient_RV), weight_VD.shape[1]
+        out_RD = gradient_RV.new_zeros(shape, dtype=self.compute)
         for part in _parts(gradient_RV, columns):
-            out_RD += self._product(gradient_RV[:, part], weight_VD[part].to(self.operand))
+            weight_SD = _picked(weight_VD, 0, part).to(self.operand)
+            out_RD += self._product(_picked(gradient_RV, 1, part), weight_SD)
         return out_RD
 
     def add_weight_gradient(
@@ -96,7 +100,11 @@ class Products:
         hidden_RD = hidden_RD.to(self.operand)
         if columns is not None or self._rounds_results:
             for part in _parts(gradient_RV, columns):
-                total_VD[part] += self._product(gradient_RV[:, part].T, hidden_RD)
+                sums_SD = self._product(_picked(gradient_RV, 1, part).T, hidden_RD)
+                if isinstance(part, slice):
+                    total_VD[part] += sums_SD
+                else:
+                    total_VD.index_add_(0, part, sums_SD.to(total_VD.dtype))
         elif self.fused:
             torch.addmm(total_VD, gradient_RV.T, hidden_RD, out_dtype=self.compute, out=total_VD)
         else:
@@ -120,6 +128,13 @@ def _parts(gradient_RV: Tensor, columns: Tensor | None) -> Iterator[slice | Tens
         return
     for first in range(0, gradient_RV.shape[1], _SLICE):
         yield slice(first, first + _SLICE)
+
+
+def _picked(matrix: Tensor, dim: int, part: slice | Tensor) -> Tensor:
+    """A stretch of rows or columns as a view, or single ones as a copy."""
+    if isinstance(part, slice):
+        return matrix[part] if dim == 0 else matrix[:, part]
+    return matrix.index_select(dim, part)
 
 
 @lru_cache

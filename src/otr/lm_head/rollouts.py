@@ -52,10 +52,17 @@ def hits(seed: int, keys_R: Tensor, label_prob_R: Tensor, num_rollouts: int) -> 
 
     Shapes: keys (R,) int64, probabilities (R,); result (R, K) bool.
     """
-    bits_RK = _bits(seed, keys_R, _HITS, num_rollouts)
     # Compared as integers: as float32, a probability of 1e-8 would have no number below it.
     threshold_R = (label_prob_R.double().nan_to_num() * 2.0**32).floor().long()
-    return bits_RK < threshold_R[:, None]
+    rows_at_once = max(1, _DRAWS_AT_ONCE // num_rollouts)
+    return torch.cat(
+        [
+            _bits(seed, keys, _HITS, num_rollouts) < threshold[:, None]
+            for keys, threshold in zip(
+                keys_R.split(rows_at_once), threshold_R.split(rows_at_once), strict=True
+            )
+        ]
+    )
 
 
 def _bits(seed: int, keys_R: Tensor, stream: int, count: int) -> Tensor:

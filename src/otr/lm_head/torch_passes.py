@@ -106,22 +106,22 @@ def write_gradient(
     temperature: float | None,
 ) -> None:
     """See `Passes.write_gradient`."""
-    for block_RC, shifted_RC, gradient_RC in _blocks(logits_RV, 2):
-        torch.sub(block_RC, sums.top_R[:, None], out=shifted_RC)
+    log_total_R = sums.top_R + sums.log_total_R
+    for block_RC, gradient_RC, scratch_RC in _blocks(logits_RV, 2):
         slope = transform.slope(block_RC)
-        # Not minus top + log_total, which a large common offset of the logits would round.
-        log_prob_RC = torch.sub(shifted_RC, sums.log_total_R[:, None], out=block_RC)
-        torch.exp(log_prob_RC, out=gradient_RC)
-        if gradient.entropy_R is None:
-            gradient_RC *= gradient.policy_R[:, None]
+        torch.sub(block_RC, log_total_R[:, None], out=gradient_RC)
+        if gradient.entropy_R is not None:
+            torch.add(gradient_RC, sums.entropy_R[:, None], out=scratch_RC)
+            scratch_RC.mul_(gradient.entropy_R[:, None]).add_(gradient.policy_R[:, None])
+            gradient_RC.exp_().mul_(scratch_RC)
         else:
-            surprise_RC = log_prob_RC.add_(sums.entropy_R[:, None])
-            surprise_RC.mul_(gradient.entropy_R[:, None]).add_(gradient.policy_R[:, None])
-            gradient_RC *= surprise_RC
+            gradient_RC.exp_().mul_(gradient.policy_R[:, None])
         if gradient.rollout_R is not None:
             assert sums.rollout_log_total_R is not None and temperature is not None
-            shifted_RC.mul_(1 / temperature).sub_(sums.rollout_log_total_R[:, None])
-            gradient_RC -= shifted_RC.exp_().mul_(gradient.rollout_R[:, None])
+            rollout_log_total_R = sums.top_R / temperature + sums.rollout_log_total_R
+            torch.mul(block_RC, 1 / temperature, out=scratch_RC)
+            scratch_RC.sub_(rollout_log_total_R[:, None]).exp_()
+            gradient_RC -= scratch_RC.mul_(gradient.rollout_R[:, None])
         if gradient.uniform_R is not None:
             gradient_RC -= gradient.uniform_R[:, None]
         torch.mul(gradient_RC, slope, out=block_RC)
