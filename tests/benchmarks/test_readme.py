@@ -56,7 +56,7 @@ def test_the_tables_are_made_once_and_then_stay(files: tuple[Path, Path]) -> Non
     made = readme.read_text()
     assert "| SFT | 1,000 | 1.10 (1.10–1.10) |" in made
     assert "Skipped: Liger (needs CUDA)." in made
-    assert "| our SFT / three GEMMs | main | 1.15 | 1.10 | reached |" in made
+    assert "| our SFT / three GEMMs | main | 1.15 | 1.100 | reached |" in made
     assert made.startswith("# A project\n\nBefore.\n") and made.endswith("\nAfter.\n")
     assert main([*words, "--check"]) == 0
     assert main(words) == 0
@@ -69,7 +69,7 @@ def test_an_edited_figure_is_noticed(
     stored, readme = files
     words = [str(stored), "--readme", str(readme)]
     assert main(words) == 0
-    readme.write_text(readme.read_text().replace("| 1.10 | reached |", "| 1.01 | reached |"))
+    readme.write_text(readme.read_text().replace("| 1.100 | reached |", "| 1.010 | reached |"))
     assert main([*words, "--check"]) == 1
     assert "python -m benchmarks.readme" in capsys.readouterr().err
 

@@ -1,5 +1,6 @@
 """The harness on a tiny plan: its targets, its skipped heads, its errors and its picture."""
 
+import dataclasses
 import json
 import statistics
 from pathlib import Path
@@ -7,6 +8,10 @@ from typing import Any
 
 import pytest
 
+from benchmarks import benchmark
+from benchmarks import plan as plans
+from benchmarks.cases import Case
+from benchmarks.heads import HEADS
 from benchmarks.measuring import paired_ratio
 from benchmarks.picture import draw
 from benchmarks.table import text
@@ -32,6 +37,20 @@ def test_a_ratio_is_made_within_each_round() -> None:
     assert (ratio.median, ratio.lowest, ratio.highest) == (1.5, 0.5, 4.0)
     assert (ratio.lower_quartile, ratio.upper_quartile) == (0.875, 2.5)
     assert paired_ratio([1.0], []) is None
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("quick", [False, True])
+def test_every_plan_begins_with_the_main_case_and_names_each_case_once(
+    device: str, quick: bool
+) -> None:
+    made = plans.plan(device, quick)
+    names = [case.name for case in made.cases]
+    assert names[0] == plans.MAIN and plans.ROLLOUTS in names
+    assert len(set(names)) == len(names)
+    for case in (*made.cases, *made.accuracy, *made.memory):
+        assert case.heads and set(case.heads) <= set(HEADS)
+    assert all(case.heads[0] == "gemms" for case in made.cases)
 
 
 @pytest.mark.parametrize(
@@ -80,6 +99,25 @@ def test_what_was_not_measured_is_said_with_its_reason(found: dict[str, Any]) ->
     entry = target(found, "time of 1024 rollouts")
     assert entry["verdict"] == "not measured"
     assert entry["reason"] == "OTR K 1024: not part of this run"
+
+
+def test_without_a_trained_model_its_cases_are_skipped_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def missing() -> None:
+        raise ModuleNotFoundError("No module named 'transformers'")
+
+    monkeypatch.setattr(benchmark, "demo_states", missing)
+    case = Case(name="demo", rows=4, states="demo", heads=("gemms", "SFT"))
+    made = dataclasses.replace(plan(), cases=(case,), accuracy=(case,))
+    monkeypatch.setattr(benchmark, "measured_steps", lambda *_: missing())
+    found = benchmark.run(made, "cpu", 1, quick=True)
+    why = "ModuleNotFoundError: No module named 'transformers'"
+    expected = dict.fromkeys(case.heads, {"skipped": f"no states: {why}"})
+    assert found["cases"][0]["heads"] == found["accuracy"][0]["heads"] == expected
+    assert found["step"] == {"skipped": why}
+    assert f"States `demo`: none ({why})." in text(found)
+    assert {each["verdict"] for each in found["targets"]} == {"not measured"}
 
 
 def test_every_gradient_is_right_and_a_wrong_one_shows(found: dict[str, Any]) -> None:
