@@ -4,15 +4,21 @@ import pytest
 import torch
 from scipy import stats
 
-from otr.lm_head import BACKENDS, chunked, linear_loss, logits_loss
+from otr.lm_head import chunked, linear_loss, logits_loss
 from otr.lm_head.rollouts import philox
 from otr.objectives import OTR
+from tests.lm_head.backends import BACKENDS, FAST_BACKENDS, device, is_interpreted
 
 
 def drawn(logits: torch.Tensor, labels: torch.Tensor, objective: OTR, **keywords) -> torch.Tensor:  # type: ignore[no-untyped-def]
-    words = logits_loss(logits, labels, objective, return_rollouts=True, **keywords).rollouts
+    home = device(keywords.get("backend"))
+    if "token_keys" in keywords:
+        keywords["token_keys"] = keywords["token_keys"].to(home)
+    words = logits_loss(
+        logits.to(home), labels.to(home), objective, return_rollouts=True, **keywords
+    ).rollouts
     assert words is not None
-    return words
+    return words.cpu()
 
 
 @pytest.mark.parametrize(
@@ -41,9 +47,16 @@ def test_the_generator_gives_the_published_known_answers(
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("temperature", [0.7, 1.0, 1.3, 3.0])
 @pytest.mark.parametrize("label", [0, 57, 299])
-def test_draws_follow_the_rollout_policy(backend: str, temperature: float, label: int) -> None:
+def test_draws_follow_the_rollout_policy(
+    backend: str, temperature: float, label: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     logits = 2 * torch.randn(1, 300, generator=torch.Generator().manual_seed(3))
     num_draws = 200_000
+    if is_interpreted(backend):
+        from otr.lm_head import triton_passes
+
+        num_draws = 20_000
+        monkeypatch.setattr(triton_passes, "_DRAWS", 1024)
     objective = OTR(num_rollouts=1000, temperature=temperature)
     rows = logits.expand(num_draws // 1000, -1)
     labels = torch.full((len(rows),), label)
@@ -96,29 +109,31 @@ def test_an_improbable_label_is_hit_as_often_as_its_probability_says() -> None:
 def test_order_subset_and_chunk_of_the_tokens_change_no_rollout(
     backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    num_tokens = 30 if is_interpreted(backend) else 300
     generator = torch.Generator().manual_seed(9)
-    logits = 2 * torch.randn(300, 777, generator=generator)
-    labels = torch.randint(0, 777, (300,), generator=generator)
+    logits = 2 * torch.randn(num_tokens, 777, generator=generator)
+    labels = torch.randint(0, 777, (num_tokens,), generator=generator)
     labels[::7] = -100
-    keys = torch.randint(-(2**62), 2**62, (300,), generator=generator)
+    keys = torch.randint(-(2**62), 2**62, (num_tokens,), generator=generator)
     objective = OTR(num_rollouts=33)
     whole = drawn(logits, labels, objective, token_keys=keys, seed=2**63 + 5, backend=backend)
 
-    order = torch.randperm(300, generator=generator)
+    order = torch.randperm(num_tokens, generator=generator)
     permuted = drawn(
         logits[order], labels[order], objective,
         token_keys=keys[order], seed=2**63 + 5, backend=backend,
     )  # fmt: skip
     assert torch.equal(permuted, whole[order])
 
-    part = torch.arange(300) % 3 == 1
+    part = torch.arange(num_tokens) % 3 == 1
     alone = drawn(
         logits[part], labels[part], objective,
         token_keys=keys[part], seed=2**63 + 5, backend=backend,
     )  # fmt: skip
     assert torch.equal(alone, whole[part])
 
-    monkeypatch.setattr(chunked, "_CPU_CHUNK_BYTES", 17 * 777 * 4)
+    for room in ("_CPU_CHUNK_BYTES", "_ACCELERATOR_CHUNK_BYTES"):
+        monkeypatch.setattr(chunked, room, 17 * 777 * 4)
     rechunked = drawn(logits, labels, objective, token_keys=keys, seed=2**63 + 5, backend=backend)
     assert torch.equal(rechunked, whole)
     assert (whole[labels == -100] == -1).all() and (whole[labels != -100] >= 0).all()
@@ -154,12 +169,12 @@ def test_rollouts_from_hidden_states_do_not_depend_on_the_rows_around_them() -> 
     assert (whole != split).double().mean() < 1e-4
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", FAST_BACKENDS)
 @pytest.mark.parametrize("wrong_reward", [0.0, -0.1])
 def test_the_sampled_gradient_averages_to_the_exact_one(backend: str, wrong_reward: float) -> None:
     generator = torch.Generator().manual_seed(6)
-    logits = torch.randn(12, 40, generator=generator, dtype=torch.float64)
-    labels = torch.randint(0, 40, (12,), generator=generator)
+    logits = torch.randn(12, 40, generator=generator, dtype=torch.float64).to(device(backend))
+    labels = torch.randint(0, 40, (12,), generator=generator).to(device(backend))
 
     def gradient(objective: OTR, seed: int) -> torch.Tensor:
         leaf = logits.clone().requires_grad_()

@@ -1,15 +1,15 @@
 """The passes over a chunk of logits as Triton kernels, on a GPU.
 
-Each logit is read once for the sums, and read and written once for the gradient; whatever else is
-touched is smaller by a factor of 16 or more. Nothing waits for the host, and nothing depends on
-the order in which programs run.
+Each logit is read once for the sums (and written, where scale or softcap change it), and read and
+written once for the gradient; whatever else is made is smaller by a factor of 16 or more. Nothing
+waits for the host, and nothing depends on the order in which programs run.
 
 Sizes are fixed, for memory-bound work on large GPUs (an H200: 132 processors, 4 TB/s, 2048 threads
 and 64 Ki registers a processor). The two large passes give each program 4096 logits, 16 a thread
 in four loads of 16 bytes: a processor then holds about five programs, so 80 KiB are under way where
 20 would hide the memory's latency, and a chunk of 768 x 151936 logits makes 29,000 programs, some
-forty times what runs at once. No tile is smaller than its program has threads: two threads would
-then hold one number, and one could read it after the other wrote.
+forty times what runs at once. No tile that is changed in place is smaller than its program has
+threads: two threads would then hold one number, and one could read it after the other wrote.
 
 Shapes: R rows, V vocabulary, S stretches of columns, B blocks of `rollouts.BLOCK` columns, K
 rollouts, N single columns.
