@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from benchmarks.machine import slug
+
 _MIB = 2**20
 _NONE = "–"
 
@@ -52,6 +54,8 @@ def markdown(results: dict[str, Any]) -> str:
     lines += ["", f"Medians of paired rounds (lowest–highest). {'; '.join(where)}."]
     if skipped := _skipped(main):
         lines += ["", f"Skipped: {'; '.join(skipped)}."]
+    picture = f"benchmarks/results/{slug(results['machine']['device'])}.svg"
+    lines += ["", f"![Cost of each head, and how it grows with T, V, K and D]({picture})"]
     lines += ["", "| target | measured on | at most | reached |  |", "|---|---|---|---|---|"]
     lines += [
         f"| {each['name']} | {each['at']} | {_bound(each)} | {_reached(each)} | {each['verdict']} |"

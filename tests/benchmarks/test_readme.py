@@ -1,11 +1,14 @@
 """The README's tables: made from results alone, and any other text is noticed."""
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from benchmarks import gpu
 from benchmarks.measuring import paired_ratio
 from benchmarks.readme import BEGIN, END, main
 
@@ -82,3 +85,32 @@ def test_a_readme_without_marks_is_left_alone(
     assert main([str(stored), "--readme", str(readme)]) == 1
     assert BEGIN in capsys.readouterr().err
     assert readme.read_text() == "# A project\n"
+
+
+def test_the_project_s_readme_shows_its_results() -> None:
+    assert main(["--check"]) == 0
+
+
+def test_the_gpu_run_says_so_where_there_is_no_gpu(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert gpu.main() == 0
+    assert "sees no CUDA device" in capsys.readouterr().out
+
+
+def test_the_gpu_run_reports_a_failing_test_and_still_measures(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ran: list[list[str]] = []
+
+    def run(words: list[str]) -> subprocess.CompletedProcess[str]:
+        ran.append(words[2:])
+        return subprocess.CompletedProcess(words, 1 if "pytest" in words else 0)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+    monkeypatch.setattr(subprocess, "run", run)
+    assert gpu.main() == 1
+    assert [words[0] for words in ran] == ["pytest", "benchmarks"]
+    assert all(Path(name).is_file() for name in ran[0][2:])

@@ -11,9 +11,9 @@ from torch import Tensor
 from trl.trainer.sft_trainer import SFTTrainer
 
 from otr import DFT, OTR, SFT, OTRTrainer
-from otr.lm_head import logits_loss
+from otr.lm_head import LogitTransform, logits_loss
 from otr.objectives import Objective
-from otr.training.model_head import LogitTransform, measured_transform
+from otr.training.model_head import measured_transform
 from otr.training.progress import COLUMNS
 from tests.training.models import CONFIGS, arguments, dataset, model, tokenizer
 

@@ -2,12 +2,14 @@
 
 from otr.lm_head.call import IGNORED, PER_TOKEN, HeadOutput
 from otr.lm_head.head import BACKENDS, check_compaction, linear_loss, logits_loss
+from otr.lm_head.passes import LogitTransform
 
 __all__ = [
     "BACKENDS",
     "IGNORED",
     "PER_TOKEN",
     "HeadOutput",
+    "LogitTransform",
     "check_compaction",
     "linear_loss",
     "logits_loss",

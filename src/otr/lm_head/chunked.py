@@ -24,10 +24,12 @@ from otr.lm_head.call import IGNORED, PER_TOKEN, Call, HeadOutput, compute_dtype
 from otr.lm_head.compaction import Compaction, Kept
 from otr.lm_head.passes import Passes
 from otr.lm_head.products import Products
-from otr.lm_head.rows import Rows, process_rows
+from otr.lm_head.rows import process_rows
 
 _CPU_CHUNK_BYTES, _ACCELERATOR_CHUNK_BYTES = 320 << 20, 768 << 20
 _MOST_ROWS, _FEWEST_ROWS = 1024, 16
+_CPU_ROWS_AT_ONCE, _CPU_DRAWS_AT_ONCE = 64, 1 << 14
+_ACCELERATOR_DRAWS_AT_ONCE = 1 << 18
 
 
 def linear_head(
@@ -58,6 +60,13 @@ def rows_in_chunk(vocabulary: int, device: str = "cpu", bytes_per_logit: int = 4
     rows = min(_MOST_ROWS, room // (bytes_per_logit * vocabulary))
     # Whole tiles of a matrix product, where there are some.
     return max(_FEWEST_ROWS, rows - rows % 128 if rows > 128 else rows)
+
+
+def _rows_at_once(num_rollouts: int, device: str) -> int:
+    """Rows whose statistics and draws are made at once, so that memory does not grow with K."""
+    if device == "cpu":
+        return max(1, min(_CPU_ROWS_AT_ONCE, _CPU_DRAWS_AT_ONCE // max(num_rollouts, 1)))
+    return max(1, min(_MOST_ROWS, _ACCELERATOR_DRAWS_AT_ONCE // max(num_rollouts, 1)))
 
 
 class _LinearHead(torch.autograd.Function):
@@ -218,6 +227,7 @@ class _Tokens:
     kept: Tensor
     vocabulary: int
     rows_in_chunk: int
+    rows_at_once: int
     losses_T: Tensor
     per_token: dict[str, Tensor]
     words_TK: Tensor | None
@@ -234,6 +244,7 @@ class _Tokens:
             kept=(call.labels_T != IGNORED).nonzero()[:, 0],
             vocabulary=vocabulary,
             rows_in_chunk=rows_in_chunk(vocabulary, device.type, bytes_per_logit),
+            rows_at_once=_rows_at_once(num_rollouts, device.type),
             losses_T=torch.zeros(shape, dtype=dtype, device=device),
             per_token={name: torch.zeros(shape, dtype=dtype, device=device) for name in PER_TOKEN},
             words_TK=words_TK,
@@ -252,12 +263,20 @@ class _Tokens:
         self, logits_RV: Tensor, index: Tensor, passes: Passes, gradient_RV: Tensor | None
     ) -> None:
         """Note the losses and statistics of a chunk; write its gradient where it is wanted."""
-        rows: Rows = process_rows(logits_RV, index, self.call, passes, gradient_RV)
-        self.losses_T[index] = rows.losses_R
-        for name, value in rows.per_token.items():
-            self.per_token[name][index] = value.to(self.losses_T.dtype)
-        if self.words_TK is not None and rows.words_RK is not None:
-            self.words_TK[index] = rows.words_RK
+        for rows in range(0, len(index), self.rows_at_once):
+            part = slice(rows, rows + self.rows_at_once)
+            found = process_rows(
+                logits_RV[part],
+                index[part],
+                self.call,
+                passes,
+                None if gradient_RV is None else gradient_RV[part],
+            )
+            self.losses_T[index[part]] = found.losses_R
+            for name, value in found.per_token.items():
+                self.per_token[name][index[part]] = value.to(self.losses_T.dtype)
+            if self.words_TK is not None and found.words_RK is not None:
+                self.words_TK[index[part]] = found.words_RK
 
     def outputs(self) -> tuple[Tensor | None, ...]:
         loss = self.losses_T.sum() / self.call.num_tokens

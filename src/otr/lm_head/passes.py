@@ -15,16 +15,12 @@ from torch import Tensor
 from otr.objectives import Needs
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class LogitTransform:
-    """z = softcap(scale x + 0),  softcap(x) = c tanh(x / c); the head's raw output is x."""
+    """What a model does with its head's output x: z = softcap(scale x), softcap(x) = c tanh(x / c)."""
 
-    scale: float
-    softcap: float | None
-
-    @property
-    def is_identity(self) -> bool:
-        return self.scale == 1.0 and self.softcap is None
+    scale: float = 1.0
+    softcap: float | None = None
 
     def slope(self, logits: Tensor) -> Tensor | float:
         """dz/dx, from z."""

@@ -126,5 +126,5 @@ def write_gradient(
             gradient_RC -= gradient.uniform_R[:, None]
         torch.mul(gradient_RC, slope, out=block_RC)
     logits_RV.scatter_add_(1, gradient.columns_RN, -gradient.amounts_RN)
-    if out_RV is not logits_RV:
+    if out_RV.data_ptr() != logits_RV.data_ptr():
         out_RV.copy_(logits_RV)

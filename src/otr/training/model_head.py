@@ -9,25 +9,16 @@ hooks see the head, and auxiliary losses are the model's own.
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from otr.lm_head import HeadOutput
+from otr.lm_head import HeadOutput, LogitTransform
 
 _SMALL, _LARGE = 2.0**-10, 2.0**20
 _PROBE = (-_LARGE, -32.0, -1.0, -_SMALL, _SMALL, 1.0, 32.0, _LARGE)
-
-
-@dataclass(frozen=True)
-class LogitTransform:
-    """What a model does with its head's output: softcap(scale x), softcap(x) = c tanh(x / c)."""
-
-    scale: float = 1.0
-    softcap: float | None = None
 
 
 def output_head(model: nn.Module) -> nn.Linear:
