@@ -5,7 +5,6 @@ A head that this machine cannot run raises when it is prepared or called; the ha
 Shapes: T tokens, R rows of a chunk, D width, V vocabulary, K rollouts.
 """
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -196,7 +195,7 @@ def _cut_cross_entropy(inputs: Inputs, record: bool) -> Run:
     """Its own kernels on CUDA; elsewhere its `torch_compile` implementation."""
     from cut_cross_entropy import linear_cross_entropy  # type: ignore[import-not-found]
 
-    keywords = {} if inputs.hidden_TD.is_cuda else {"impl": "torch_compile"}
+    keywords: dict[str, Any] = {} if inputs.hidden_TD.is_cuda else {"impl": "torch_compile"}
     return _of_loss(
         lambda of: linear_cross_entropy(of.hidden_TD, of.weight_VD, of.labels_T, **keywords)
     )(inputs, record)
@@ -206,19 +205,17 @@ def _ours(objective: Objective, compaction: float | str = "off") -> Callable[[In
     """`otr.linear_loss`, the public function."""
 
     def prepare(inputs: Inputs, record: bool) -> Run:
-        keywords: dict[str, Any] = {"return_rollouts": record}
-        if "compaction" in inspect.signature(linear_loss).parameters:
-            keywords["compaction"] = compaction
-        elif compaction != "off":
-            raise Unavailable("this otr.linear_loss has no compaction")
-
         def run() -> Outcome:
             out = linear_loss(
-                inputs.hidden_TD, inputs.weight_VD, inputs.labels_T, objective, **keywords
+                inputs.hidden_TD,
+                inputs.weight_VD,
+                inputs.labels_T,
+                objective,
+                return_rollouts=record,
+                compaction=compaction,
             )
             out.loss.backward()
-            kept_fraction = getattr(out, "kept_fraction", None)
-            return Outcome(rollouts=out.rollouts, kept_fraction=kept_fraction)
+            return Outcome(rollouts=out.rollouts, kept_fraction=out.kept_fraction)
 
         return run
 

@@ -1,6 +1,7 @@
 """Every backend against the definitions in float64: values and every gradient."""
 
 import itertools
+from typing import Any
 
 import pytest
 import torch
@@ -179,22 +180,78 @@ def test_statistics_are_what_they_are_called() -> None:
     "objective", [SFT(), OTR(wrong_reward=0.0), OTR(num_rollouts="exact")], ids=str
 )
 @pytest.mark.parametrize("multiplies_well", [True, False])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_sixteen_bit_inputs_lose_no_more_than_their_own_rounding(
-    objective: Objective, multiplies_well: bool, monkeypatch: pytest.MonkeyPatch
+    objective: Objective,
+    multiplies_well: bool,
+    dtype: torch.dtype,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(products, "multiplies_well", lambda dtype: multiplies_well)
-    hidden, weight, _, labels = problem(255, 507, 123, torch.bfloat16)
+    hidden, weight, _, labels = problem(255, 507, 123, dtype)
     leaves = [hidden.requires_grad_(), weight.requires_grad_()]
-    found = linear_loss(hidden, weight, labels, objective, compaction="off")
+    found = linear_loss(hidden, weight, labels, objective, compaction="off", num_tokens=1)
     doubles = [leaf.detach().double().requires_grad_() for leaf in leaves]
-    truth = linear_loss(*doubles, labels, objective, backend="reference")  # type: ignore[misc]
+    truth = linear_loss(*doubles, labels, objective, num_tokens=1, backend="reference")  # type: ignore[misc]
     assert abs(found.loss - truth.loss) <= 1e-5 * abs(truth.loss)
     # A product of rounded operands, summed in float32, is rounded once more.
     roundings = 2.0 if multiplies_well else 1.05
     for gradient, expected in zip(gradients(found, leaves), gradients(truth, doubles), strict=True):
-        assert gradient.dtype == torch.bfloat16
-        rounded = (expected.bfloat16().double() - expected).norm()
+        assert gradient.dtype == dtype
+        rounded = (expected.to(dtype).double() - expected).norm()
         assert (gradient.double() - expected).norm() <= roundings * rounded
+
+
+@pytest.mark.parametrize("short", ["both", "hidden"])
+@pytest.mark.parametrize("compaction", ["off", 2.0**-9])
+def test_an_accelerator_s_products_are_wired_right(
+    short: str, compaction: float | str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the products that only an accelerator has, of 16 bits into 32, made up on the CPU."""
+    multiply = torch.Tensor.matmul
+
+    def mm(left: Tensor, right: Tensor, *, out_dtype: torch.dtype, out: Any = None) -> Tensor:
+        assert left.dtype == right.dtype == torch.bfloat16
+        product = multiply(left.to(out_dtype), right.to(out_dtype))
+        return product if out is None else out.copy_(product)
+
+    def addmm(
+        total: Tensor, left: Tensor, right: Tensor, *, out_dtype: torch.dtype, out: Tensor
+    ) -> Tensor:
+        return out.copy_(total + mm(left, right, out_dtype=out_dtype))
+
+    monkeypatch.setattr(torch, "mm", mm)
+    monkeypatch.setattr(torch, "addmm", addmm)
+    fused = products.Products(torch.float32, torch.bfloat16, fused=True)
+    monkeypatch.setattr(products.Products, "of", staticmethod(lambda hidden, weight: fused))
+    monkeypatch.setattr(chunked, "_CPU_CHUNK_BYTES", 64 * 507 * 6)
+    hidden, weight, _, labels = problem(255, 507, 123, torch.bfloat16)
+    if short == "hidden":
+        weight = weight.float()
+    leaves = [hidden.requires_grad_(), weight.requires_grad_()]
+    found = linear_loss(hidden, weight, labels, OTR(), seed=3, compaction=compaction)
+    doubles = [leaf.detach().double().requires_grad_() for leaf in leaves]
+    truth = linear_loss(*doubles, labels, OTR(), seed=3, backend="reference")  # type: ignore[misc]
+    assert abs(found.loss - truth.loss) <= 1e-5 * abs(truth.loss)
+    for gradient, expected in zip(gradients(found, leaves), gradients(truth, doubles), strict=True):
+        assert (gradient.double() - expected).norm() <= 0.01 * expected.norm()
+
+
+@pytest.mark.parametrize("multiplies_well", [True, False])
+def test_a_large_divisor_does_not_drown_half_precision_gradients(
+    multiplies_well: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(products, "multiplies_well", lambda dtype: multiplies_well)
+    hidden, weight, _, labels = problem(64, 507, 24, torch.float16)
+    leaves = [hidden.requires_grad_(), weight.requires_grad_()]
+    plain = linear_loss(hidden, weight, labels, SFT(), num_tokens=1)
+    # A gradient scaler's factor cancels the divisor, 2 ** -26 of which float16 does not have.
+    divided = linear_loss(hidden, weight, labels, SFT(), num_tokens=2**26)
+    expected = gradients(plain, leaves)
+    for gradient, wanted in zip(
+        torch.autograd.grad(divided.loss * 2**26, leaves), expected, strict=True
+    ):
+        torch.testing.assert_close(gradient, wanted, rtol=2e-3, atol=0)
 
 
 def test_autocast_does_not_round_the_logits() -> None:

@@ -7,7 +7,9 @@ see `compaction`. Statistics and sums are float32 (float64 for float64 inputs), 
 dtype.
 
 Memory: a chunk, of at most 320 MiB on a CPU and 768 MiB on an accelerator (but at least 16 rows),
-whatever T, D, K and the free memory are; and the gradients.
+whatever T, D, K and the free memory are; the gradients; and on an accelerator, where hidden states
+have 16 bits and the weight 32, a 16-bit copy of it, as under autocast. On an accelerator the host
+waits once, for the number of supervised tokens, and twice a chunk for the choice of `compaction`.
 
 Shapes: T tokens, R rows of a chunk, D width, V vocabulary, K rollouts.
 """
@@ -124,8 +126,9 @@ class _LinearWork:
         passes: Passes,
         wanted: list[bool],
     ) -> None:
-        self._hidden_TD, self._weight_VD, self._bias_V = hidden_TD, weight_VD, bias_V
         self._passes, self._products = passes, Products.of(hidden_TD, weight_VD)
+        self._hidden_TD, self._bias_V = hidden_TD, bias_V
+        self._weight_VD = self._products.operand_weight(weight_VD)
         compute, operand = self._products.compute, self._products.operand
         self.tokens = _Tokens.of(call, compute, len(weight_VD), self._products.bytes_per_logit)
         self.hidden_gradient, self.weight_gradient, self.bias_gradient = (

@@ -63,18 +63,21 @@ class Products:
         own_place = self.operand != self.compute
         return self.compute.itemsize + (self.operand.itemsize if own_place else 0)
 
+    def operand_weight(self, weight_VD: Tensor) -> Tensor:
+        """The weight as the products take it: converted once on an accelerator, as autocast does;
+        on a CPU as it is, to be converted a slice at a time."""
+        return weight_VD.to(self.operand) if self.fused else weight_VD
+
     def write_logits(self, hidden_RD: Tensor, weight_VD: Tensor, out_RV: Tensor) -> None:
         """out = hidden weight^T."""
-        operand = self.operand if self.fused else self.compute
-        hidden_RD = hidden_RD.to(operand)
-        size = len(weight_VD) if weight_VD.dtype == operand else _SLICE
+        if self.fused:
+            hidden_RD = hidden_RD.to(self.operand)
+            torch.mm(hidden_RD, weight_VD.T, out_dtype=self.compute, out=out_RV)
+            return
+        hidden_RD = hidden_RD.to(self.compute)
+        size = len(weight_VD) if weight_VD.dtype == self.compute else _SLICE
         for part, columns in zip(weight_VD.split(size), out_RV.split(size, dim=1), strict=True):
-            if self.fused and columns.is_contiguous():
-                torch.mm(hidden_RD, part.to(operand).T, out_dtype=self.compute, out=columns)
-            elif self.fused:
-                columns.copy_(self._product(hidden_RD, part.to(operand).T))
-            else:
-                torch.mm(hidden_RD, part.to(operand).T, out=columns)
+            torch.mm(hidden_RD, part.to(self.compute).T, out=columns)
 
     def hidden_gradient(
         self, gradient_RV: Tensor, weight_VD: Tensor, columns: Tensor | None = None
