@@ -30,7 +30,7 @@ from otr.lm_head.rows import process_rows
 
 _CPU_CHUNK_BYTES, _ACCELERATOR_CHUNK_BYTES = 320 << 20, 768 << 20
 _MOST_ROWS, _FEWEST_ROWS = 1024, 16
-_CPU_ROWS_AT_ONCE, _CPU_DRAWS_AT_ONCE = 64, 1 << 14
+_CPU_LOGITS_AT_ONCE, _CPU_DRAWS_AT_ONCE = 1 << 18, 1 << 16
 _ACCELERATOR_DRAWS_AT_ONCE = 1 << 18
 
 
@@ -64,11 +64,14 @@ def rows_in_chunk(vocabulary: int, device: str = "cpu", bytes_per_logit: int = 4
     return max(_FEWEST_ROWS, rows - rows % 128 if rows > 128 else rows)
 
 
-def _rows_at_once(num_rollouts: int, device: str) -> int:
-    """Rows whose statistics and draws are made at once, so that memory does not grow with K."""
-    if device == "cpu":
-        return max(1, min(_CPU_ROWS_AT_ONCE, _CPU_DRAWS_AT_ONCE // max(num_rollouts, 1)))
-    return max(1, min(_MOST_ROWS, _ACCELERATOR_DRAWS_AT_ONCE // max(num_rollouts, 1)))
+def _rows_at_once(vocabulary: int, num_rollouts: int, device: str) -> int:
+    """Rows whose statistics and draws are made at once: few enough to stay in a processor's cache,
+    and so few where there are many draws that memory does not grow with K."""
+    draws = max(num_rollouts, 1)
+    if device != "cpu":
+        return max(1, min(_MOST_ROWS, _ACCELERATOR_DRAWS_AT_ONCE // draws))
+    rows = min(512, max(64, _CPU_LOGITS_AT_ONCE // vocabulary))
+    return max(1, min(rows, _CPU_DRAWS_AT_ONCE // draws))
 
 
 class _LinearHead(torch.autograd.Function):
@@ -247,7 +250,7 @@ class _Tokens:
             kept=(call.labels_T != IGNORED).nonzero()[:, 0],
             vocabulary=vocabulary,
             rows_in_chunk=rows_in_chunk(vocabulary, device.type, bytes_per_logit),
-            rows_at_once=_rows_at_once(num_rollouts, device.type),
+            rows_at_once=_rows_at_once(vocabulary, num_rollouts, device.type),
             losses_T=torch.zeros(shape, dtype=dtype, device=device),
             per_token={name: torch.zeros(shape, dtype=dtype, device=device) for name in PER_TOKEN},
             words_TK=words_TK,
