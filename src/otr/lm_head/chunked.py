@@ -9,7 +9,8 @@ dtype.
 Memory: a chunk, of at most 320 MiB on a CPU and 768 MiB on an accelerator (but at least 16 rows),
 whatever T, D, K and the free memory are; the gradients; and on an accelerator, where hidden states
 have 16 bits and the weight 32, a 16-bit copy of it, as under autocast. On an accelerator the host
-waits once, for the number of supervised tokens, and twice a chunk for the choice of `compaction`.
+waits once, for the number of supervised tokens, and a few times a chunk for the choice of
+`compaction`.
 
 Shapes: T tokens, R rows of a chunk, D width, V vocabulary, K rollouts.
 """

@@ -30,7 +30,7 @@ _ROW_SLABS = 32
 _KEPT_COLUMNS = tuple(0.85**step for step in range(1, 33))
 """Shares of the vocabulary to which columns can be cut."""
 
-_DIRECTIONS = 8
+_DIRECTIONS = 4
 """Random directions along which the gradients' norms are estimated while the choice is made."""
 
 _HIDDEN_ALLOWANCE = 4
@@ -90,17 +90,19 @@ class Compaction:
 
     def kept(self, gradient_RV: Tensor, hidden_RD: Tensor, index_R: Tensor) -> Kept:
         """What of a chunk must enter the products. Kept rows are moved to the front of
-        `gradient_RV` in place, in any order. Waits for the device twice."""
+        `gradient_RV` in place, in any order. Waits for the device a few times."""
         num_rows, vocabulary = gradient_RV.shape
         columns = None
         if self._worthwhile:
             lengths_R = _lengths(hidden_RD)
             budget = self._budget(gradient_RV, hidden_RD, lengths_R)
-            kept_R, by_word_V = self._choose_rows(gradient_RV, lengths_R, budget)
-            if len(kept_R) < num_rows:
-                order = _moved_to_front(gradient_RV, kept_R)
-                gradient_RV = gradient_RV[: len(order)]
-                hidden_RD, index_R = hidden_RD[order], index_R[order]
+            by_word_V = budget.by_word_V
+            if budget.may_leave_out_rows():
+                kept_R, by_word_V = self._choose_rows(gradient_RV, lengths_R, budget)
+                if len(kept_R) < num_rows:
+                    order = _moved_to_front(gradient_RV, kept_R)
+                    gradient_RV = gradient_RV[: len(order)]
+                    hidden_RD, index_R = hidden_RD[order], index_R[order]
             columns = self._choose_columns(gradient_RV, by_word_V, budget)
         num_columns = vocabulary if columns is None else len(columns)
         num_kept = len(index_R) * num_columns
@@ -127,6 +129,7 @@ class Compaction:
         come are taken to add as orthogonal ones would.
         """
         squares_R, reach_R = torch.zeros_like(lengths_R), torch.zeros_like(lengths_R)
+        by_word = []
         hidden_MR = _product(hidden_RD, self._directions_DM).T.contiguous()
         hidden_gradient_RM = lengths_R.new_zeros(len(lengths_R), _DIRECTIONS)
         for columns_RC, sizes_RC, lengths_C, weight_CM, weight_gradient_MC in zip(
@@ -141,6 +144,7 @@ class Compaction:
             hidden_gradient_RM += signed_RC @ weight_CM
             weight_gradient_MC += hidden_MR @ signed_RC
             reach_R += sizes_RC @ lengths_C
+            by_word.append(lengths_R @ sizes_RC)
             squares_R += _lengths(columns_RC).square_()
         self._num_seen += len(gradient_RV)
         self._hidden_gradient_square = (
@@ -155,6 +159,7 @@ class Compaction:
             else None,
             sizes_R=squares_R.sqrt() * lengths_R if self._of_weight else reach_R,
             reach_R=reach_R,
+            by_word_V=torch.cat(by_word),
         )
 
     def _choose_rows(
@@ -218,12 +223,25 @@ class Compaction:
 
 @dataclass(frozen=True)
 class _Budget:
-    """What may be left out by the end of a chunk, and how much each of its rows is."""
+    """What may be left out by the end of a chunk, and how much each of its rows and words is."""
 
     of_weight: Tensor | None
     of_hidden: Tensor | None
     sizes_R: Tensor
+    """|g_i| |h_i|, or `reach_R` where the weight's gradient is not wanted."""
     reach_R: Tensor
+    """sum_v |g_iv| |w_v|."""
+    by_word_V: Tensor
+    """sum_i |g_iv| |h_i|."""
+
+    def may_leave_out_rows(self) -> bool:
+        """Whether the smallest slab of rows could fit: the bound on what it is in the weight's
+        gradient is at least the root of its squared sizes' sum."""
+        if self.of_weight is None:
+            return True
+        slab_size = -(-len(self.sizes_R) // _ROW_SLABS)
+        smallest = self.sizes_R.topk(slab_size, largest=False).values
+        return bool(torch.linalg.vector_norm(smallest) <= _OF_ROWS * self.of_weight)
 
     def num_allowed(self, weight_errors_S: Tensor, hidden_errors_S: Tensor, share: float) -> int:
         """How many of the cuts, from the mildest on, stay within a share of the budget."""
