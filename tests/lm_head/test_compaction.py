@@ -173,6 +173,29 @@ def test_losses_statistics_and_rollouts_do_not_depend_on_it() -> None:
     assert torch.equal(plain.rollouts, compacted.rollouts)
 
 
+def test_where_it_brings_nothing_it_is_tried_on_some_rows_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(chunked, "_CPU_CHUNK_BYTES", 256 * V * 4)
+    tried: list[int] = []
+    choose = Compaction._choose_columns
+
+    def counted(self: Compaction, gradient: Tensor, *rest: Any) -> Tensor | None:
+        tried.append(len(gradient))
+        return choose(self, gradient, *rest)
+
+    monkeypatch.setattr(Compaction, "_choose_columns", counted)
+    generator = torch.Generator().manual_seed(11)
+    weight = torch.randn(V, D, generator=generator)
+    hidden = torch.randn(1024, D, generator=generator) / D**0.5
+    labels = torch.randint(0, V, (1024,), generator=generator)
+    whole, _ = gradients(hidden, weight, labels, SFT(), compaction="off")
+    found, kept_fraction = gradients(hidden, weight, labels, SFT(), compaction=BOUND)
+    assert tried == [64] and kept_fraction == 1
+    for gradient, expected in zip(found, whole, strict=True):
+        assert torch.equal(gradient, expected)
+
+
 def test_gradients_that_are_not_finite_are_not_left_out() -> None:
     hidden, weight, labels = trained_like(8, 40.0)
     hidden[50, 0] = torch.nan

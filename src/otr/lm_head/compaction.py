@@ -16,6 +16,7 @@ the entries left out:
 Shapes: R rows of a chunk, D width, V vocabulary, C columns at once, S cuts, M directions.
 """
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -49,6 +50,9 @@ _ROUNDING = 1.001
 _WORTHWHILE = 0.9
 """A chunk that keeps more than this share of its entries ends the search for the whole call."""
 
+_SAMPLE = 64
+"""Rows of the first chunk on which the choice is tried, at the price of so few."""
+
 
 @dataclass(frozen=True)
 class Kept:
@@ -78,11 +82,15 @@ class Compaction:
         self._bound, self._num_rows = bound, num_rows
         self._of_hidden, self._of_weight = hidden_gradient, weight_gradient
         self._lengths_V = _lengths(weight_VD)
+        self._directions_DM = _directions(weight_VD.shape[1], self._lengths_V)
+        self._weight_VM = _product(weight_VD, self._directions_DM)
+        self._forget()
+
+    def _forget(self) -> None:
+        """As before the first chunk."""
         # What was left out so far: sum_i |g_iv| |h_i| of each word, sum_i (sum_v |g_iv| |w_v|)^2.
         self._left_out_V = torch.zeros_like(self._lengths_V)
         self._left_out_square = self._lengths_V.new_zeros(())
-        self._directions_DM = _directions(weight_VD.shape[1], self._lengths_V)
-        self._weight_VM = _product(weight_VD, self._directions_DM)
         # Both gradients so far, each along the directions; of the hidden one only the size.
         self._weight_gradient_MV = torch.zeros_like(self._weight_VM.T.contiguous())
         self._hidden_gradient_square = self._lengths_V.new_zeros(())
@@ -93,6 +101,8 @@ class Compaction:
         `gradient_RV` in place, in any order. Waits for the device a few times."""
         num_rows, vocabulary = gradient_RV.shape
         columns = None
+        if self._num_kept == 0 and num_rows >= 4 * _SAMPLE:
+            self._worthwhile = self._is_promising(gradient_RV, hidden_RD, index_R)
         if self._worthwhile:
             lengths_R = _lengths(hidden_RD)
             budget = self._budget(gradient_RV, hidden_RD, lengths_R)
@@ -109,6 +119,15 @@ class Compaction:
         self._num_kept += num_kept
         self._worthwhile &= num_kept <= _WORTHWHILE * num_rows * vocabulary
         return Kept(gradient_RV, hidden_RD, index_R, columns)
+
+    def _is_promising(self, gradient_RV: Tensor, hidden_RD: Tensor, index_R: Tensor) -> bool:
+        """Whether enough could be left out of some of the rows alone."""
+        some = slice(None, None, len(index_R) // _SAMPLE)
+        trial = copy.copy(self)
+        trial._forget()
+        trial._num_rows = len(index_R[some])
+        trial.kept(gradient_RV[some].clone(), hidden_RD[some], index_R[some])
+        return trial._worthwhile
 
     def holds(self, hidden_gradient: Tensor | None, weight_gradient: Tensor | None) -> bool:
         """Whether the errors are within the bound of the whole gradients, of which the kept
