@@ -99,7 +99,7 @@ RECIPES = {
 }  # fmt: skip
 
 SETTINGS = {
-    "an unknown objective": (["objective.name=ort"], "objective.name must be one of sft, dft, otr, found 'ort'; did you mean 'otr'"),
+    "an unknown objective": (["objective.name=ort"], "objective.name must be one of sft, label-smoothing, otr, dft, power, eaft, focal, gem, unlikelihood, found 'ort'; did you mean 'otr'"),
     "another objective's option": (["objective.name=sft", "objective.temperature=2"], "objective.temperature: sft has no such option"),
     "no rollouts": (["objective.num_rollouts=0"], "objective.num_rollouts must be a whole number of at least 1, found 0"),
     "a temperature of 0": (["objective.temperature=0"], "objective.temperature must be above 0, found 0"),

@@ -12,7 +12,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from otr.objectives import DFT, OTR, SFT, Needs, Objective, Statistics, Weights
+from otr.objectives import (
+    DFT,
+    EAFT,
+    GEM,
+    OTR,
+    SFT,
+    Focal,
+    LabelSmoothing,
+    Needs,
+    Objective,
+    Power,
+    Statistics,
+    Unlikelihood,
+    Weights,
+)
 
 Definition = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """Logits (T, V), labels (T,) and drawn words (T, K) to losses (T,)."""
@@ -48,6 +62,88 @@ def otr_exact(temperature: float, wrong_reward: float) -> Definition:
         q_TV = (logits_TV / temperature).softmax(-1).detach()
         reward_TV = torch.full_like(q_TV, wrong_reward).scatter(1, labels_T[:, None], 1.0)
         return -(q_TV * reward_TV * logits_TV.log_softmax(-1)).sum(-1)
+
+    return loss
+
+
+def label_smoothing(epsilon: float) -> Definition:
+    def loss(logits_TV: Tensor, labels_T: Tensor, words_TK: Tensor | None) -> Tensor:
+        return torch.nn.functional.cross_entropy(
+            logits_TV, labels_T, reduction="none", label_smoothing=epsilon
+        )
+
+    return loss
+
+
+def power(alpha: float, threshold: float = -1.0) -> Definition:
+    def loss(logits_TV: Tensor, labels_T: Tensor, words_TK: Tensor | None) -> Tensor:
+        p_T = _of_label(logits_TV.softmax(-1), labels_T)
+        value_T = -p_T.log() if alpha == 0 else (1 - p_T**alpha) / alpha
+        return value_T * (p_T > threshold).detach()
+
+    return loss
+
+
+def eaft(alpha: float) -> Definition:
+    def loss(logits_TV: Tensor, labels_T: Tensor, words_TK: Tensor | None) -> Tensor:
+        top = torch.distributions.Categorical(logits=logits_TV.detach().topk(20).values)
+        share_T = top.entropy() / torch.tensor(20.0, dtype=torch.float64).log()
+        return share_T**alpha * sft(logits_TV, labels_T, None)
+
+    return loss
+
+
+def focal(gamma: float) -> Definition:
+    def loss(logits_TV: Tensor, labels_T: Tensor, words_TK: Tensor | None) -> Tensor:
+        p_T = _of_label(logits_TV.softmax(-1), labels_T)
+        return -((1 - p_T) ** gamma) * p_T.log()
+
+    return loss
+
+
+def gem(beta: float) -> Definition:
+    def loss(logits_TV: Tensor, labels_T: Tensor, words_TK: Tensor | None) -> Tensor:
+        sharp_TV = (logits_TV / beta).softmax(-1).detach()
+        log_pi_TV = logits_TV.log_softmax(-1)
+        return (sharp_TV * log_pi_TV).sum(-1) - _of_label(log_pi_TV, labels_T)
+
+    return loss
+
+
+def unlikelihood(alpha: float) -> Definition:
+    def loss(logits_TV: Tensor, labels_T: Tensor, words_TK: Tensor | None) -> Tensor:
+        assert words_TK is not None
+        drawn_TV = torch.zeros_like(logits_TV).scatter(1, words_TK, 1.0)
+        drawn_TV = drawn_TV.scatter(1, labels_T[:, None], 0.0)
+        rest_TV = (1 - logits_TV.softmax(-1)).clamp(min=1e-5)
+        return sft(logits_TV, labels_T, None) - alpha * (drawn_TV * rest_TV.log()).sum(-1)
+
+    return loss
+
+
+def with_bonus(definition: Definition, coefficient: float) -> Definition:
+    def loss(logits_TV: Tensor, labels_T: Tensor, words_TK: Tensor | None) -> Tensor:
+        entropy_T = torch.distributions.Categorical(logits=logits_TV).entropy()
+        return definition(logits_TV, labels_T, words_TK) - coefficient * entropy_T
+
+    return loss
+
+
+def dft_with_floor(floor: float) -> Definition:
+    def loss(logits_TV: Tensor, labels_T: Tensor, words_TK: Tensor | None) -> Tensor:
+        p_T = _of_label(logits_TV.softmax(-1), labels_T)
+        return -p_T.detach().clamp(min=floor) * p_T.log()
+
+    return loss
+
+
+def otr_with_floor(wrong_reward: float, floor: float) -> Definition:
+    def loss(logits_TV: Tensor, labels_T: Tensor, words_TK: Tensor | None) -> Tensor:
+        assert words_TK is not None
+        log_pi_TV = logits_TV.log_softmax(-1)
+        hit_TK = (words_TK == labels_T[:, None]).to(logits_TV.dtype)
+        wrong_T = (wrong_reward * (1 - hit_TK) * log_pi_TV.gather(1, words_TK)).mean(1)
+        return -hit_TK.mean(1).clamp(min=floor) * _of_label(log_pi_TV, labels_T) - wrong_T
 
     return loss
 
@@ -166,9 +262,26 @@ CASES: dict[str, tuple[Objective, Definition]] = {
         OTR(num_rollouts="exact", temperature=1.0, wrong_reward=0.2),
         otr_exact(1.0, 0.2),
     ),
+    "label-smoothing": (LabelSmoothing(epsilon=0.2), label_smoothing(0.2)),
+    "power": (Power(alpha=0.5), power(0.5)),
+    "power-of-nothing": (Power(alpha=0.0), power(0.0)),
+    "power-above": (Power(alpha=2.0, threshold=0.3), power(2.0, 0.3)),
+    "eaft": (EAFT(alpha=0.7), eaft(0.7)),
+    "focal": (Focal(), focal(2.0)),
+    "focal-at-its-edge": (Focal(gamma=1.0), focal(1.0)),
+    "gem": (GEM(), gem(0.7)),
+    "unlikelihood": (Unlikelihood(alpha=0.8, temperature=1.2), unlikelihood(0.8)),
+    "sft-with-bonus": (SFT(entropy_bonus=0.2), with_bonus(sft, 0.2)),
+    "otr-with-bonus": (OTR(entropy_bonus=0.1), with_bonus(otr_sampled(-0.1), 0.1)),
+    "power-with-bonus": (Power(alpha=0.5, entropy_bonus=0.2), with_bonus(power(0.5), 0.2)),
+    "dft-with-floor": (DFT(floor=0.1), dft_with_floor(0.1)),
+    "otr-with-floor": (OTR(floor=1 / 256), otr_with_floor(-0.1, 1 / 256)),
     "smoothed": (Smoothed(), smoothed),
     "contrast": (Contrast(), contrast),
     "with-entropy": (WithEntropy(), with_entropy),
     "unlikely": (Unlikely(), unlikely),
     "by-top-entropy": (ByTopEntropy(), by_top_entropy),
 }
+
+ILL_CONDITIONED = {"unlikelihood"}
+"""Where 1 - pi of a nearly sure word magnifies the rounding of both sides."""

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from otr.lm_head import HeadOutput, chunked, linear_loss, logits_loss, products
 from otr.objectives import OTR, SFT, Objective
 from tests.lm_head.backends import BACKENDS, device, is_interpreted
-from tests.lm_head.definitions import CASES, Definition
+from tests.lm_head.definitions import CASES, ILL_CONDITIONED, Definition
 
 SIZES = [(255, 507, 123), (7, 130, 16), (1, 129, 3), (64, 4099, 24)]
 TRANSFORMS = [(1.0, None), (0.7, None), (1.0, 8.0), (1.6, 5.0)]
@@ -84,7 +84,7 @@ def test_values_and_gradients_are_the_definitions(
     name: str, backend: str, dtype: torch.dtype
 ) -> None:
     objective, definition = CASES[name]
-    tolerance = 3e-5 if dtype == torch.float32 else 1e-12
+    tolerance = 3e-5 if dtype == torch.float32 else 1e-8 if name in ILL_CONDITIONED else 1e-12
     combinations = INTERPRETED_COMBINATIONS if is_interpreted(backend) else ALL_COMBINATIONS
     for size, (scale, softcap), with_bias in combinations:
         hidden, weight, bias, labels = problem(*size, dtype, backend)

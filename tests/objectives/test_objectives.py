@@ -18,7 +18,11 @@ def test_a_run_file_and_python_give_the_same_objective() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"name": "ort"}, "objective.name must be one of sft, dft, otr, found 'ort'; did you mean"),
+        (
+            {"name": "ort"},
+            "objective.name must be one of sft, label-smoothing, otr, dft, power, eaft, focal, gem, "
+            "unlikelihood, found 'ort'; did you mean 'otr'",
+        ),
         ({}, "objective.name must be one of"),
         ({"name": "otr", "num_rollout": 5}, "did you mean 'num_rollouts'"),
         ({"name": "sft", "temperature": 1.0}, "objective.temperature: sft has no such option"),
@@ -31,6 +35,15 @@ def test_a_run_file_and_python_give_the_same_objective() -> None:
         ({"name": "otr", "temperature": "hot"}, "must be a finite number, found 'hot'"),
         ({"name": "otr", "wrong_reward": 1}, "objective.wrong_reward must be below 1, found 1"),
         ({"name": "otr", "wrong_reward": None}, "found None"),
+        ({"name": "otr", "floor": -0.1}, "objective.floor must be at least 0, found -0.1"),
+        ({"name": "sft", "entropy_bonus": "much"}, "objective.entropy_bonus must be a finite"),
+        ({"name": "label-smoothing", "epsilon": 1}, "epsilon must be at least 0 and below 1"),
+        ({"name": "power", "alpha": -1}, "objective.alpha must be at least 0, found -1"),
+        ({"name": "power", "threshold": 1.0}, "threshold must be at least 0 and below 1"),
+        ({"name": "eaft", "alpha": float("inf")}, "objective.alpha must be a finite number"),
+        ({"name": "focal", "gamma": 0.5}, "objective.gamma must be 0 or at least 1, found 0.5"),
+        ({"name": "gem", "beta": 1.5}, "objective.beta must be above 0 and at most 1, found 1.5"),
+        ({"name": "unlikelihood", "num_rollouts": "exact"}, "num_rollouts must be a whole number"),
     ],
 )
 def test_a_wrong_option_is_named_with_the_way_out(options: dict, message: str) -> None:

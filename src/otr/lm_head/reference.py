@@ -34,7 +34,7 @@ def logits_head(logits_TV: Tensor, call: Call) -> HeadOutput:
     with torch.no_grad():
         words_TK = _draw(logits_TV, labels_T, needs, call.seed, call.keys_T[kept_T])
         statistics = _statistics(logits_TV, labels_T, needs, words_TK)
-        weights = call.objective.weights(statistics)
+        weights = call.objective.all_weights(statistics)
         weights_TV = _dense(weights, logits_TV, labels_T, needs, words_TK)
     losses_T = -(weights_TV * log_pi_TV).sum(-1)
     if weights.entropy_T is not None:
@@ -97,7 +97,9 @@ def _statistics(
         num_hits_T = hit_TK.sum(-1).to(logits_TV.dtype)
     if words_TK is not None and needs.missed_statistics:
         hit_TK = words_TK == labels_T[:, None]
-        missed_log_prob_TK = log_pi_TV.gather(1, words_TK).masked_fill(hit_TK, 0)
+        missed_log_prob_TK = log_pi_TV.gather(1, words_TK)
+        missed_log_prob_TK.clamp_(max=-torch.finfo(logits_TV.dtype).tiny)
+        missed_log_prob_TK.masked_fill_(hit_TK, 0)
         missed_repeats_TK = (words_TK[:, :, None] == words_TK[:, None, :]).sum(-1)
     if needs.top_entropy:
         top_log_pi = logits_TV.topk(needs.top_entropy, -1).values.log_softmax(-1)

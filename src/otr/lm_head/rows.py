@@ -42,7 +42,7 @@ def process_rows(
     statistics = _statistics(
         logits_RV, labels_R, label_logit_R, rollout_prob_R, sums, needs, words_RK
     )
-    weights = call.objective.weights(statistics)
+    weights = call.objective.all_weights(statistics)
     losses_R = _losses(logits_RV, labels_R, sums, statistics, weights, words_RK)
     hit_rate_R = hit_rate(statistics, needs)
     per_token = {
@@ -73,7 +73,10 @@ def _statistics(
         hit_RK = words_RK == labels_R[:, None]
         num_hits_R = hit_RK.sum(1).to(logits_RV.dtype)
         if needs.missed_statistics:
-            missed_log_prob_RK = _word_log_prob(logits_RV, words_RK, sums).masked_fill(hit_RK, 0)
+            missed_log_prob_RK = _word_log_prob(logits_RV, words_RK, sums)
+            # Below 0 also where it rounds to 0, so that it is not taken for a draw that hits.
+            missed_log_prob_RK.clamp_(max=-torch.finfo(logits_RV.dtype).tiny)
+            missed_log_prob_RK.masked_fill_(hit_RK, 0)
             missed_repeats_RK = _repeats(words_RK)
     if needs.top_entropy:
         top_log_prob = logits_RV.topk(needs.top_entropy, 1).values.log_softmax(1)

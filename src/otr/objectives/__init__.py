@@ -8,20 +8,39 @@ from collections.abc import Mapping
 from typing import Any
 
 from otr.errors import suggestion
+from otr.objectives.contrast import GEM, Unlikelihood
+from otr.objectives.entropy import EAFT
 from otr.objectives.otr import OTR
+from otr.objectives.probability import DFT, Focal, Power
 from otr.objectives.seam import Needs, Objective, Statistics, Weights
-from otr.objectives.sft import DFT, SFT
+from otr.objectives.sft import SFT, LabelSmoothing
 
-ALL: tuple[type[Objective], ...] = (SFT, DFT, OTR)
+ALL: tuple[type[Objective], ...] = (
+    SFT,
+    LabelSmoothing,
+    OTR,
+    DFT,
+    Power,
+    EAFT,
+    Focal,
+    GEM,
+    Unlikelihood,
+)
 
 __all__ = [
     "ALL",
     "DFT",
+    "EAFT",
+    "GEM",
     "OTR",
     "SFT",
+    "Focal",
+    "LabelSmoothing",
     "Needs",
     "Objective",
+    "Power",
     "Statistics",
+    "Unlikelihood",
     "Weights",
     "objective_from_options",
     "options_of",

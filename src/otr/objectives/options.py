@@ -3,15 +3,28 @@
 import math
 
 
-def require_number(field: str, value: object, *, above: float = -math.inf, below: float = math.inf):
-    """Raise ValueError unless `value` is a finite number with above < value < below."""
+def require_number(
+    field: str,
+    value: object,
+    *,
+    above: float | None = None,
+    below: float | None = None,
+    least: float | None = None,
+    most: float | None = None,
+) -> None:
+    """Raise ValueError unless `value` is a finite number within the bounds that are given."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(f"{field} must be a finite number, found {value!r}")
-    if not above < value < below:
-        bounds = [f"above {above:g}"] * (above > -math.inf) + [f"below {below:g}"] * (
-            below < math.inf
-        )
-        raise ValueError(f"{field} must be {' and '.join(bounds)}, found {value!r}")
+    bounds = [
+        (f"above {above:g}", value > above) if above is not None else None,
+        (f"at least {least:g}", value >= least) if least is not None else None,
+        (f"below {below:g}", value < below) if below is not None else None,
+        (f"at most {most:g}", value <= most) if most is not None else None,
+    ]
+    given = [bound for bound in bounds if bound is not None]
+    if not all(holds for _, holds in given):
+        words = " and ".join(words for words, _ in given)
+        raise ValueError(f"{field} must be {words}, found {value!r}")
 
 
 def require_count(field: str, value: object) -> None:

@@ -37,6 +37,7 @@ class OTR(Objective):
     """Reward of a word that is not the label."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.num_rollouts != "exact":
             try:
                 require_count("num_rollouts", self.num_rollouts)

@@ -11,11 +11,15 @@ objective's name. The general form is that of arXiv:2606.11189 and arXiv:2602.11
 Shapes: T tokens, K rollouts. All tensors are float32 or float64, without gradient.
 """
 
+import dataclasses
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
+
+from otr.objectives.options import require_number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +59,7 @@ class Statistics:
     """Draws that hit the label, of `num_rollouts`."""
 
     missed_log_prob_TK: Tensor | None = None
-    """log pi of the word of each draw that misses; 0 where the draw hits."""
+    """log pi of the word of each draw that misses, below 0; 0 where the draw hits."""
 
     missed_repeats_TK: Tensor | None = None
     """How many draws of the same token share that word, at least 1."""
@@ -96,11 +100,26 @@ class Weights:
     """Mean reward of a draw; the chance of a hit where the objective has no reward."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Objective(ABC):
-    """A training objective: options as a frozen dataclass, and a pure map to weights."""
+    """A training objective: options as a frozen dataclass, and a pure map to weights.
+
+    Raises: ValueError that names the option if one is out of its range.
+    """
 
     name: ClassVar[str]
     """What a run file calls it."""
+
+    floor: float = 0.0
+    """Least weight on the label. 1 / num_rollouts counts the label among the draws, so that a label
+    that no draw hits is still learned."""
+
+    entropy_bonus: float = 0.0
+    """Coefficient tau of an entropy bonus: adds -tau H(pi) to the loss."""
+
+    def __post_init__(self) -> None:
+        require_number("floor", self.floor, least=0)
+        require_number("entropy_bonus", self.entropy_bonus)
 
     def needs(self) -> Needs:
         """What the head must compute for it."""
@@ -108,7 +127,26 @@ class Objective(ABC):
 
     @abstractmethod
     def weights(self, statistics: Statistics) -> Weights:
-        """The weights w of each token.
+        """The objective's own weights w of each token, before floor and bonus.
 
         Shapes: every tensor as in `Statistics` and `Weights`.
         """
+
+    def all_weights(self, statistics: Statistics) -> Weights:
+        """The weights with floor and bonus: what the head applies."""
+        weights = self.weights(statistics)
+        if self.floor > 0:
+            label_T = weights.label_T.clamp(min=self.floor)
+            loss_T = weights.loss_T
+            if loss_T is not None:
+                loss_T = loss_T - (label_T - weights.label_T) * statistics.log_prob_T
+            weights = dataclasses.replace(weights, label_T=label_T, loss_T=loss_T)
+        if self.entropy_bonus != 0:
+            bonus_T = torch.full_like(weights.label_T, self.entropy_bonus)
+            loss_T = weights.loss_T
+            if weights.entropy_T is not None:
+                bonus_T = bonus_T + weights.entropy_T
+            if loss_T is not None:
+                loss_T = loss_T - self.entropy_bonus * statistics.entropy_T
+            weights = dataclasses.replace(weights, entropy_T=bonus_T, loss_T=loss_T)
+        return weights
