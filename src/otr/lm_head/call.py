@@ -27,6 +27,8 @@ class Call:
     num_tokens: Tensor
     return_rollouts: bool
     compaction: float | None
+    reference_TD: Tensor | None = None
+    reference_weight_VD: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -134,12 +134,22 @@ class _LinearWork:
         self._hidden_TD, self._bias_V = hidden_TD, bias_V
         self._weight_VD = self._products.operand_weight(weight_VD)
         compute, operand = self._products.compute, self._products.operand
-        self.tokens = _Tokens.of(call, compute, len(weight_VD), self._products.bytes_per_logit)
+        bytes_per_logit = self._products.bytes_per_logit
+        self._reference_products = None
+        if call.reference_TD is not None and call.reference_weight_VD is not None:
+            self._reference_products = Products.of(call.reference_TD, call.reference_weight_VD)
+            self._reference_weight_VD = self._reference_products.operand_weight(
+                call.reference_weight_VD
+            )
+            bytes_per_logit += self._reference_products.compute.itemsize
+        self.tokens = _Tokens.of(call, compute, len(weight_VD), bytes_per_logit)
         self.hidden_gradient, self.weight_gradient, self.bias_gradient = (
             torch.zeros_like(tensor, dtype=compute) if tensor is not None and want else None
             for tensor, want in zip((hidden_TD, weight_VD, bias_V), wanted, strict=True)
         )
         self._logits = self.tokens.buffer(compute)
+        if self._reference_products is not None:
+            self._reference = self.tokens.buffer(self._reference_products.compute)
         self._gradient = None
         if any(wanted):
             self._gradient = self._logits if operand == compute else self.tokens.buffer(operand)
@@ -194,7 +204,14 @@ class _LinearWork:
         if self._bias_V is not None:
             logits_RV += self._bias_V
         gradient_RV = None if self._gradient is None else self._gradient[: len(index)]
-        self.tokens.process(logits_RV, index, self._passes, gradient_RV)
+        reference_RV = None
+        if self._reference_products is not None:
+            assert self.tokens.call.reference_TD is not None
+            reference_RV = self._reference[: len(index)]
+            self._reference_products.write_logits(
+                self.tokens.call.reference_TD[index], self._reference_weight_VD, reference_RV
+            )
+        self.tokens.process(logits_RV, index, self._passes, gradient_RV, reference_RV)
         return hidden_RD, gradient_RV
 
 
@@ -267,7 +284,12 @@ class _Tokens:
         return torch.empty(rows, self.vocabulary, dtype=dtype, device=self.kept.device)
 
     def process(
-        self, logits_RV: Tensor, index: Tensor, passes: Passes, gradient_RV: Tensor | None
+        self,
+        logits_RV: Tensor,
+        index: Tensor,
+        passes: Passes,
+        gradient_RV: Tensor | None,
+        reference_RV: Tensor | None = None,
     ) -> None:
         """Note the losses and statistics of a chunk; write its gradient where it is wanted."""
         for rows in range(0, len(index), self.rows_at_once):
@@ -278,6 +300,7 @@ class _Tokens:
                 self.call,
                 passes,
                 None if gradient_RV is None else gradient_RV[part],
+                None if reference_RV is None else reference_RV[part],
             )
             self.losses_T[index[part]] = found.losses_R
             for name, value in found.per_token.items():

@@ -1,5 +1,6 @@
 """The loss of hidden states or logits under any objective, by a choice of backends."""
 
+import dataclasses
 import os
 from importlib import import_module
 from importlib.util import find_spec
@@ -45,6 +46,8 @@ def linear_loss(
     backend: str | None = None,
     return_rollouts: bool = False,
     compaction: float | str | None = None,
+    reference_hidden: Tensor | None = None,
+    reference_weight: Tensor | None = None,
 ) -> HeadOutput:
     """The loss of hidden states under a language-model head, without the full logits.
 
@@ -75,6 +78,9 @@ def linear_loss(
             (Frobenius norm), and that of the hidden states' below four times it; see
             `docs/theory.md`. "off" leaves out none; None is 2**-9, bfloat16's own rounding, where
             hidden states or weight have 16 bits and a width of at least 512, and "off" elsewhere.
+        reference_hidden: (T, D') floating, of the reference model that an objective's anchor keeps
+            the policy near; scale and softcap are the policy's, and there is no bias.
+        reference_weight: (V, D'), its head's weight. Neither gets a gradient.
 
     Returns: a `HeadOutput`; its loss is differentiable in hidden, weight and bias, once.
     Raises: ValueError that names the argument, with what was found.
@@ -92,6 +98,7 @@ def linear_loss(
         logit_scale, logit_softcap, seed, token_keys, num_tokens, return_rollouts,
         _compaction_bound(compaction, hidden, weight),
     )  # fmt: skip
+    call = _with_reference(call, hidden, weight, reference_hidden, reference_weight)
     with _full_precision(hidden):
         return _backend(backend, hidden, weight).linear_head(hidden, weight, bias, call)
 
@@ -116,6 +123,8 @@ def logits_loss(
     differentiable in logits and bias.
     """
     _check_matrix("logits", logits)
+    if isinstance(objective, Objective) and objective.anchor is not None:
+        raise ValueError("an anchor needs hidden states and a head: use linear_loss")
     _check_bias(bias, logits.shape[1])
     if bias is not None:
         logits = logits + bias
@@ -180,6 +189,40 @@ def _check_matrix(name: str, value: Tensor) -> None:
 def _check_bias(bias: Tensor | None, vocabulary: int) -> None:
     if bias is not None and bias.shape != (vocabulary,):
         raise ValueError(f"bias must have shape ({vocabulary},), found {tuple(bias.shape)}")
+
+
+def _with_reference(
+    call: Call,
+    hidden: Tensor,
+    weight: Tensor,
+    reference_hidden: Tensor | None,
+    reference_weight: Tensor | None,
+) -> Call:
+    if reference_hidden is None and reference_weight is None:
+        if call.objective.anchor is not None:
+            raise ValueError(
+                "the objective has an anchor: pass reference_hidden and reference_weight"
+            )
+        return call
+    if reference_hidden is None or reference_weight is None or call.objective.anchor is None:
+        raise ValueError(
+            "reference_hidden and reference_weight belong together, and to an objective with an "
+            "anchor, such as SFT(anchor=Anchor(kl=0.05))"
+        )
+    _check_matrix("reference_hidden", reference_hidden)
+    _check_matrix("reference_weight", reference_weight)
+    wanted = (len(hidden), reference_weight.shape[1]), (len(weight), reference_hidden.shape[1])
+    if (reference_hidden.shape, reference_weight.shape) != wanted:
+        raise ValueError(
+            f"reference_hidden and reference_weight must have {len(hidden)} and {len(weight)} rows "
+            f"and share their width, found {tuple(reference_hidden.shape)} and "
+            f"{tuple(reference_weight.shape)}"
+        )
+    return dataclasses.replace(
+        call,
+        reference_TD=reference_hidden.detach(),
+        reference_weight_VD=reference_weight.detach(),
+    )
 
 
 def check_compaction(compaction: float | str | None) -> None:

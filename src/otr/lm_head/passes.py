@@ -22,6 +22,13 @@ class LogitTransform:
     scale: float = 1.0
     softcap: float | None = None
 
+    def apply_(self, raw: Tensor) -> None:
+        """z from x, in place."""
+        if self.scale != 1.0:
+            raw *= self.scale
+        if self.softcap is not None:
+            raw.div_(self.softcap).tanh_().mul_(self.softcap)
+
     def slope(self, logits: Tensor) -> Tensor | float:
         """dz/dx, from z."""
         if self.softcap is None:

@@ -19,16 +19,19 @@ def linear_head(hidden_TD: Tensor, weight_VD: Tensor, bias_V: Tensor | None, cal
     logits_TV = hidden_TD.to(dtype) @ weight_VD.to(dtype).T
     if bias_V is not None:
         logits_TV = logits_TV + bias_V.to(dtype)
-    return logits_head(logits_TV, call)
+    log_rho_TV = None
+    if call.reference_TD is not None and call.reference_weight_VD is not None:
+        with torch.no_grad():
+            raw_TV = call.reference_TD.to(dtype) @ call.reference_weight_VD.to(dtype).T
+            log_rho_TV = _transformed(raw_TV, call).log_softmax(-1)
+    return logits_head(logits_TV, call, log_rho_TV)
 
 
-def logits_head(logits_TV: Tensor, call: Call) -> HeadOutput:
+def logits_head(logits_TV: Tensor, call: Call, log_rho_TV: Tensor | None = None) -> HeadOutput:
     """The loss of raw logits; see `otr.logits_loss`."""
     kept_T = call.labels_T != IGNORED
     labels_T = call.labels_T[kept_T]
-    logits_TV = logits_TV.to(compute_dtype(logits_TV))[kept_T] * call.logit_scale
-    if call.logit_softcap is not None:
-        logits_TV = call.logit_softcap * torch.tanh(logits_TV / call.logit_softcap)
+    logits_TV = _transformed(logits_TV.to(compute_dtype(logits_TV))[kept_T], call)
     log_pi_TV = logits_TV.log_softmax(-1)
     needs = call.objective.needs()
     with torch.no_grad():
@@ -43,10 +46,20 @@ def logits_head(logits_TV: Tensor, call: Call) -> HeadOutput:
     if weights.loss_T is not None:
         # The value of one expression with the gradient of the other.
         loss = loss + (weights.loss_T.sum() / call.num_tokens - loss).detach()
+    anchor = call.objective.anchor
+    if anchor is not None and log_rho_TV is not None:
+        log_rho_TV = log_rho_TV[kept_T]
+        pair = (log_pi_TV, log_rho_TV) if anchor.direction == "forward" else (log_rho_TV, log_pi_TV)
+        # KL(exp(second) || exp(first)).
+        divergence = torch.nn.functional.kl_div(*pair, reduction="sum", log_target=True)
+        loss = loss + anchor.kl * divergence / call.num_tokens
 
     hit_rate_T = hit_rate(statistics, needs)
     reward_T = hit_rate_T if weights.reward_T is None else weights.reward_T
     label_weight_T = weights_TV.gather(1, labels_T[:, None])[:, 0]
+    if anchor is not None and log_rho_TV is not None and anchor.direction == "forward":
+        log_rho_T = log_rho_TV.gather(1, labels_T[:, None])[:, 0]
+        label_weight_T = label_weight_T + anchor.kl * log_rho_T.exp()
     is_top1_T = (logits_TV.argmax(-1) == labels_T).to(logits_TV.dtype)
 
     def everywhere(value_T: Tensor) -> Tensor:
@@ -66,6 +79,13 @@ def logits_head(logits_TV: Tensor, call: Call) -> HeadOutput:
         is_top1=everywhere(is_top1_T),
         rollouts=all_words_TK,
     )
+
+
+def _transformed(raw_TV: Tensor, call: Call) -> Tensor:
+    logits_TV = raw_TV * call.logit_scale
+    if call.logit_softcap is not None:
+        logits_TV = call.logit_softcap * torch.tanh(logits_TV / call.logit_softcap)
+    return logits_TV
 
 
 def _draw(

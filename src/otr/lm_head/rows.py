@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from otr.lm_head import anchor
 from otr.lm_head.call import Call, hit_rate
 from otr.lm_head.passes import Gradient, LogitTransform, Passes, Sums
 from otr.objectives import Needs, Statistics, Weights
@@ -23,10 +24,16 @@ class Rows:
 
 
 def process_rows(
-    logits_RV: Tensor, index: Tensor, call: Call, passes: Passes, gradient_RV: Tensor | None
+    logits_RV: Tensor,
+    index: Tensor,
+    call: Call,
+    passes: Passes,
+    gradient_RV: Tensor | None,
+    reference_RV: Tensor | None = None,
 ) -> Rows:
     """Losses and statistics of the head's raw output, which is overwritten; its gradient, not yet
-    divided by the number of tokens, is written to `gradient_RV`, which may be the same tensor."""
+    divided by the number of tokens, is written to `gradient_RV`, which may be the same tensor.
+    `reference_RV` is the raw output of an anchor's reference, and is overwritten too."""
     labels_R, keys_R = call.labels_T[index], call.keys_T[index]
     needs = call.objective.needs()
     transform = LogitTransform(scale=call.logit_scale, softcap=call.logit_softcap)
@@ -44,18 +51,33 @@ def process_rows(
     )
     weights = call.objective.all_weights(statistics)
     losses_R = _losses(logits_RV, labels_R, sums, statistics, weights, words_RK)
+    kept = call.objective.anchor
+    label_weight_R = _label_weight(weights, statistics, logits_RV.shape[1])
+    divergence_R = None
+    if kept is not None:
+        assert reference_RV is not None
+        divergence_R = anchor.divergence(logits_RV, reference_RV, sums, transform, kept)
+        losses_R = losses_R + kept.kl * divergence_R
+        if kept.direction == "forward":
+            log_rho_R = reference_RV.gather(1, labels_R[:, None])[:, 0]
+            label_weight_R = label_weight_R + kept.kl * log_rho_R.exp()
     hit_rate_R = hit_rate(statistics, needs)
     per_token = {
         "log_prob": statistics.log_prob_T,
         "entropy": statistics.entropy_T,
         "hit_rate": hit_rate_R,
         "reward": hit_rate_R if weights.reward_T is None else weights.reward_T,
-        "target_weight": _label_weight(weights, statistics, logits_RV.shape[1]),
+        "target_weight": label_weight_R,
         "is_top1": label_logit_R == sums.top_R,
     }
     if gradient_RV is not None:
         gradient = _gradient(logits_RV, labels_R, weights, words_RK, needs, transform)
+        if kept is not None:
+            assert reference_RV is not None and divergence_R is not None
+            anchor.write_gradient(logits_RV, reference_RV, divergence_R, sums, transform, kept)
         passes.write_gradient(logits_RV, gradient_RV, gradient, sums, transform, needs.temperature)
+        if reference_RV is not None:
+            gradient_RV += reference_RV
     return Rows(losses_R=losses_R, per_token=per_token, words_RK=words_RK)
 
 

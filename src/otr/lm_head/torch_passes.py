@@ -19,10 +19,7 @@ _COLUMNS = 4096
 
 def sums(logits_RV: Tensor, transform: LogitTransform, needs: Needs, masses: bool) -> Sums:
     """See `Passes.sums`."""
-    if transform.scale != 1.0:
-        logits_RV *= transform.scale
-    if transform.softcap is not None:
-        logits_RV.div_(transform.softcap).tanh_().mul_(transform.softcap)
+    transform.apply_(logits_RV)
     top_R = logits_RV.amax(1)
     total_R, weighted_R = torch.zeros_like(top_R), torch.zeros_like(top_R)
     rollout_total_R, rollout_weighted_R = torch.zeros_like(top_R), torch.zeros_like(top_R)

@@ -12,7 +12,7 @@ from otr.objectives.contrast import GEM, Unlikelihood
 from otr.objectives.entropy import EAFT
 from otr.objectives.otr import OTR
 from otr.objectives.probability import DFT, Focal, Power
-from otr.objectives.seam import Needs, Objective, Statistics, Weights
+from otr.objectives.seam import Anchor, Needs, Objective, Statistics, Weights
 from otr.objectives.sft import SFT, LabelSmoothing
 
 ALL: tuple[type[Objective], ...] = (
@@ -34,6 +34,7 @@ __all__ = [
     "GEM",
     "OTR",
     "SFT",
+    "Anchor",
     "Focal",
     "LabelSmoothing",
     "Needs",
@@ -70,9 +71,22 @@ def objective_from_options(options: Mapping[str, Any]) -> Objective:
                 f"(it takes {takes})"
             )
     try:
+        if isinstance(options.get("anchor"), Mapping):
+            options["anchor"] = _anchor(options["anchor"])
         return kind(**options)
     except ValueError as error:
         raise ValueError(f"objective.{error}") from None
+
+
+def _anchor(options: Mapping[str, Any]) -> Anchor:
+    known = {field.name for field in dataclasses.fields(Anchor)}
+    for option in options:
+        if option not in known:
+            raise ValueError(f"anchor.{option}: no such option{suggestion(str(option), known)}")
+    try:
+        return Anchor(**options)
+    except ValueError as error:
+        raise ValueError(f"anchor.{error}") from None
 
 
 def options_of(objective: Objective) -> dict[str, Any]:

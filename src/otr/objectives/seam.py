@@ -14,7 +14,7 @@ Shapes: T tokens, K rollouts. All tensors are float32 or float64, without gradie
 import dataclasses
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -101,6 +101,33 @@ class Weights:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Anchor:
+    """Keeps the policy pi near a reference policy rho: adds kl times a divergence to the loss.
+
+    forward   KL(rho || pi) = sum_v rho_v log(rho_v / pi_v);  w += kl rho
+    reverse   KL(pi || rho) = sum_v pi_v log(pi_v / rho_v)
+
+    in nats, over the whole vocabulary, at each supervised token. Coefficients of other conventions
+    (a sampled word's log-ratio, a mean over the vocabulary) do not carry over.
+
+    Raises: ValueError unless kl is above 0 and the direction one of the two.
+    Source: DFT with a forward anchor is ASFT, arXiv:2509.23753.
+    """
+
+    kl: float = 0.05
+    """Coefficient lambda of the divergence."""
+
+    direction: Literal["forward", "reverse"] = "forward"
+    """From the reference to the policy, which covers what the reference does, or back, which
+    keeps to what the reference does most."""
+
+    def __post_init__(self) -> None:
+        require_number("kl", self.kl, above=0)
+        if self.direction not in ("forward", "reverse"):
+            raise ValueError(f"direction must be forward or reverse, found {self.direction!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Objective(ABC):
     """A training objective: options as a frozen dataclass, and a pure map to weights.
 
@@ -117,8 +144,13 @@ class Objective(ABC):
     entropy_bonus: float = 0.0
     """Coefficient tau of an entropy bonus: adds -tau H(pi) to the loss."""
 
+    anchor: Anchor | None = None
+    """Keeps the policy near a reference policy; None for none."""
+
     def __post_init__(self) -> None:
         require_number("floor", self.floor, least=0)
+        if self.anchor is not None and not isinstance(self.anchor, Anchor):
+            raise ValueError(f"anchor must be an Anchor, found {self.anchor!r}")
         require_number("entropy_bonus", self.entropy_bonus)
 
     def needs(self) -> Needs:
