@@ -79,7 +79,7 @@ def test_a_run_folder_holds_what_the_contract_says(folder: Path) -> None:
     config = YAML(typ="safe").load((run / "config.yaml").read_text())
     assert config["objective"] == {
         "name": "otr", "num_rollouts": 16, "temperature": 1.3, "wrong_reward": -0.1,
-        "floor": 0.0, "entropy_bonus": 0.0,
+        "floor": 0.0, "entropy_bonus": 0.0, "anchor": None,
     }  # fmt: skip
     assert config["training"]["eval_steps"] == 3 and config["data"]["validation"] == "rows.jsonl"
     environment = json.loads((run / "environment.json").read_text())

@@ -2,7 +2,7 @@
 
 import pytest
 
-from otr.objectives import ALL, DFT, OTR, SFT, objective_from_options, options_of
+from otr.objectives import ALL, DFT, OTR, SFT, Anchor, objective_from_options, options_of
 
 
 def test_a_run_file_and_python_give_the_same_objective() -> None:
@@ -13,6 +13,8 @@ def test_a_run_file_and_python_give_the_same_objective() -> None:
     assert objective_from_options({"name": "sft"}) == SFT() != DFT()
     for kind in ALL:
         assert objective_from_options(options_of(kind())) == kind()
+    anchored = SFT(anchor=Anchor(kl=0.2, direction="reverse"))
+    assert objective_from_options(options_of(anchored)) == anchored
 
 
 @pytest.mark.parametrize(
@@ -35,6 +37,10 @@ def test_a_run_file_and_python_give_the_same_objective() -> None:
         ({"name": "otr", "temperature": "hot"}, "must be a finite number, found 'hot'"),
         ({"name": "otr", "wrong_reward": 1}, "objective.wrong_reward must be below 1, found 1"),
         ({"name": "otr", "wrong_reward": None}, "found None"),
+        ({"name": "sft", "anchor": {"kl": 0}}, "objective.anchor.kl must be above 0, found 0"),
+        ({"name": "sft", "anchor": {"k": 1}}, "objective.anchor.k: no such option"),
+        ({"name": "sft", "anchor": {"direction": "up"}}, "anchor.direction must be forward or"),
+        ({"name": "sft", "anchor": 0.1}, "objective.anchor must be an Anchor (in a run file"),
         ({"name": "otr", "floor": -0.1}, "objective.floor must be at least 0, found -0.1"),
         ({"name": "sft", "entropy_bonus": "much"}, "objective.entropy_bonus must be a finite"),
         ({"name": "label-smoothing", "epsilon": 1}, "epsilon must be at least 0 and below 1"),

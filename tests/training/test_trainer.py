@@ -12,7 +12,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from otr import DFT, OTR, SFT, OTRTrainer
 from otr.lm_head import LogitTransform, logits_loss
-from otr.objectives import Objective
+from otr.objectives import Anchor, Objective
 from otr.training.model_head import measured_transform
 from otr.training.progress import COLUMNS
 from tests.training.models import CONFIGS, arguments, dataset, model, tokenizer
@@ -26,7 +26,12 @@ def trained(
     """Log lines and weights of a run."""
     trainer_keywords = {
         key: keywords.pop(key)
-        for key in ("objective", "compaction", "peft_config")
+        for key in (
+            "objective",
+            "compaction",
+            "reference_model",
+            "peft_config",
+        )
         if key in keywords
     }
     trainer = kind(
@@ -165,6 +170,48 @@ def test_a_compiled_model_trains_the_same_and_is_not_compiled_again_every_step(
     for line, expected in zip(compiled, plain, strict=True):
         assert line["loss"] == pytest.approx(expected["loss"], rel=1e-5)
         assert line["hit_rate"] == pytest.approx(expected["hit_rate"], rel=1e-5)
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse"])
+@pytest.mark.parametrize("adapter", [False, True])
+def test_an_anchor_adds_the_divergence_from_the_reference(
+    tmp_path: Path, adapter: bool, direction: Any
+) -> None:
+    start, reference = model(), model()
+    objective = SFT(anchor=Anchor(kl=0.5, direction=direction))
+    peft = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM") if adapter else None
+    trainer = OTRTrainer(
+        model=start,
+        args=arguments(tmp_path, max_steps=3, learning_rate=1e-2),
+        objective=objective,
+        reference_model=None if adapter else reference,
+        train_dataset=dataset(),
+        processing_class=tokenizer(),
+        peft_config=peft,
+    )
+    trainer.train()
+    lines = [line for line in trainer.state.log_history if "loss" in line]
+    # Still its own reference at the first step.
+    assert lines[0]["loss"] == pytest.approx(lines[0]["nll"], rel=1e-5)
+
+    batch = next(iter(trainer.get_train_dataloader()))
+    assert trainer.model is not None
+    inputs = {key: batch[key] for key in ("input_ids", "attention_mask")}
+    with torch.no_grad():
+        head, _ = trainer.forward_with_head(trainer.model, batch, objective)
+        kept = batch["labels"][:, 1:] != -100
+        log_pi = trainer.model(**inputs).logits[:, :-1][kept].log_softmax(-1)
+        log_rho = reference(**inputs).logits[:, :-1][kept].log_softmax(-1)
+    first, second = (log_rho, log_pi) if direction == "forward" else (log_pi, log_rho)
+    divergence = (first.exp() * (first - second)).sum(-1)
+    nll = -log_pi.gather(1, batch["labels"][:, 1:][kept][:, None])[:, 0]
+    assert divergence.mean() > 1e-4
+    torch.testing.assert_close(head.loss, (nll + 0.5 * divergence).mean(), rtol=1e-5, atol=1e-6)
+
+
+def test_an_anchor_without_a_reference_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="an anchor needs a reference"):
+        trained(OTRTrainer, tmp_path, objective=SFT(anchor=Anchor()))
 
 
 def test_compaction_is_handed_to_the_head_and_what_it_kept_is_logged(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ _EXAMPLE = """example:
 A run file:
   model: demo                       # a hub id, a folder, or demo for the embedded model
   data: {train: rows.jsonl, prompt: question, completion: answer}
-  objective: {name: otr}            # sft | dft | otr, and its options
+  objective: {name: otr}            # or sft, dft, power, …, and its options
   training: {learning_rate: 1.0e-4, max_steps: 100}     # any field of TRL's SFTConfig
   output_dir: runs/first
 

@@ -150,7 +150,9 @@ class Objective(ABC):
     def __post_init__(self) -> None:
         require_number("floor", self.floor, least=0)
         if self.anchor is not None and not isinstance(self.anchor, Anchor):
-            raise ValueError(f"anchor must be an Anchor, found {self.anchor!r}")
+            raise ValueError(
+                f"anchor must be an Anchor (in a run file: {{kl: 0.05}}), found {self.anchor!r}"
+            )
         require_number("entropy_bonus", self.entropy_bonus)
 
     def needs(self) -> Needs:

@@ -115,6 +115,21 @@ def fused_head(
         yield outputs
 
 
+@contextmanager
+def head_inputs(model: nn.Module) -> Iterator[list[tuple[Tensor, Tensor]]]:
+    """While open, a forward pass of `model` makes no logits; what its head was given, (…, D), and
+    the head's weight are appended to the list this yields."""
+    head = output_head(model)
+    inputs: list[tuple[Tensor, Tensor]] = []
+
+    def forward(hidden: Tensor) -> Tensor:
+        inputs.append((hidden, head.weight))
+        return hidden.new_zeros(*hidden.shape[:-1], 1)
+
+    with _exchanged_forward(head, forward):
+        yield inputs
+
+
 class _Exchange:
     """What stands in for a head's forward. One object a head, since a compiled model is compiled
     anew whenever a function in it is another one; and left out of the compiled graph, which a

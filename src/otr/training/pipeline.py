@@ -215,8 +215,12 @@ def build_trainer(
 
     Raises: ValueError where the model and the settings cannot work together.
     """
+    reference_model = None
+    if prepared.objective.anchor is not None and prepared.lora is None:
+        reference_model = loaded_model(prepared)
     trainer = OTRTrainer(
         model=model,
+        reference_model=reference_model,
         args=prepared.arguments,
         objective=prepared.objective,
         compaction=prepared.run.compaction,

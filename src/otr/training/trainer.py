@@ -16,6 +16,7 @@ from otr.lm_head import IGNORED, HeadOutput, check_compaction, linear_loss
 from otr.objectives import OTR, Objective
 from otr.training.memory import peak_memory_mb
 from otr.training.model_head import fused_head, measured_transform, output_head
+from otr.training.reference_policy import check_reference, reference_states
 from otr.training.token_keys import step_seed, token_keys
 
 _COLUMNS = {
@@ -51,6 +52,8 @@ class OTRTrainer(SFTTrainer):
     Args:
         objective: what to train; `OTR()` unless given.
         compaction: as for `otr.linear_loss`.
+        reference_model: the model that an objective's anchor keeps this one near; while an adapter
+            is trained it may be left out, and is this model with its adapter switched off.
         *args, **kwargs: as for `SFTTrainer`.
 
     Raises: ValueError where a model or setting cannot work, with what to change.
@@ -62,6 +65,7 @@ class OTRTrainer(SFTTrainer):
         *args: Any,
         objective: Objective | None = None,
         compaction: float | str | None = None,
+        reference_model: nn.Module | None = None,
         **kwargs: Any,
     ) -> None:
         self.objective = OTR() if objective is None else objective
@@ -75,6 +79,13 @@ class OTRTrainer(SFTTrainer):
         model = self.accelerator.unwrap_model(self.model)
         assert isinstance(model, nn.Module)
         output_head(model)
+        self.reference_model = None
+        if self.objective.anchor is not None:
+            check_reference(model, reference_model)
+            if reference_model is not None:
+                self.reference_model = self.accelerator.prepare_model(
+                    reference_model, evaluation_mode=True
+                ).eval()
         self.logit_transform = measured_transform(model)  # type: ignore[arg-type]
         # The loss divides by the tokens of the whole optimizer step whatever the model's forward
         # takes, so the trainer must count them.
@@ -201,6 +212,16 @@ class OTRTrainer(SFTTrainer):
             inputs["input_ids"], inputs.get("attention_mask"), inputs.get("position_ids")
         )
 
+        reference: dict[str, Any] = {}
+        if objective.anchor is not None:
+            states, their_weight = reference_states(
+                self.accelerator.unwrap_model(model),  # type: ignore[arg-type]
+                self.reference_model,
+                self._model_inputs(inputs),
+            )
+            states = states[:, -length:].flatten(0, -2)
+            reference = {"reference_hidden": states, "reference_weight": their_weight}
+
         def loss_in_head(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> HeadOutput:
             return linear_loss(
                 # Prompt-learning adapters put tokens of their own in front of each sequence.
@@ -215,6 +236,7 @@ class OTRTrainer(SFTTrainer):
                 token_keys=keys_NL.flatten(),
                 num_tokens=num_tokens,
                 compaction=self.compaction,
+                **reference,
             )
 
         with fused_head(self.accelerator.unwrap_model(model), loss_in_head) as heads:  # type: ignore[arg-type]
