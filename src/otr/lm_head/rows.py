@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from otr.lm_head import anchor
+from otr.lm_head import divergence
 from otr.lm_head.call import Call, hit_rate
 from otr.lm_head.passes import Gradient, LogitTransform, Passes, Sums
 from otr.objectives import Needs, Statistics, Weights
@@ -51,16 +51,16 @@ def process_rows(
     )
     weights = call.objective.all_weights(statistics)
     losses_R = _losses(logits_RV, labels_R, sums, statistics, weights, words_RK)
-    kept = call.objective.anchor
+    anchor = call.objective.anchor
     label_weight_R = _label_weight(weights, statistics, logits_RV.shape[1])
     divergence_R = None
-    if kept is not None:
+    if anchor is not None:
         assert reference_RV is not None
-        divergence_R = anchor.divergence(logits_RV, reference_RV, sums, transform, kept)
-        losses_R = losses_R + kept.kl * divergence_R
-        if kept.direction == "forward":
+        divergence_R = divergence.of_rows(logits_RV, reference_RV, sums, transform, anchor)
+        losses_R = losses_R + anchor.kl * divergence_R
+        if anchor.direction == "forward":
             log_rho_R = reference_RV.gather(1, labels_R[:, None])[:, 0]
-            label_weight_R = label_weight_R + kept.kl * log_rho_R.exp()
+            label_weight_R = label_weight_R + anchor.kl * log_rho_R.exp()
     hit_rate_R = hit_rate(statistics, needs)
     per_token = {
         "log_prob": statistics.log_prob_T,
@@ -72,9 +72,11 @@ def process_rows(
     }
     if gradient_RV is not None:
         gradient = _gradient(logits_RV, labels_R, weights, words_RK, needs, transform)
-        if kept is not None:
+        if anchor is not None:
             assert reference_RV is not None and divergence_R is not None
-            anchor.write_gradient(logits_RV, reference_RV, divergence_R, sums, transform, kept)
+            divergence.write_gradient(
+                logits_RV, reference_RV, divergence_R, sums, transform, anchor
+            )
         passes.write_gradient(logits_RV, gradient_RV, gradient, sums, transform, needs.temperature)
         if reference_RV is not None:
             gradient_RV += reference_RV

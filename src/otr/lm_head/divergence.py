@@ -1,4 +1,4 @@
-"""An objective's anchor on a chunk of rows: its divergence, and its gradient.
+"""The divergence from a reference policy that an objective's anchor adds, and its gradient.
 
 With pi the policy and rho the reference policy, constant:
 
@@ -7,6 +7,8 @@ With pi the policy and rho the reference policy, constant:
 
 Shapes: R rows, V vocabulary, C columns at once.
 """
+
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -17,7 +19,7 @@ from otr.objectives import Anchor
 _COLUMNS = 4096
 
 
-def divergence(
+def of_rows(
     logits_RV: Tensor, reference_RV: Tensor, sums: Sums, transform: LogitTransform, anchor: Anchor
 ) -> Tensor:
     """The divergence of each row, not yet times `anchor.kl`; (R,).
@@ -55,7 +57,7 @@ def write_gradient(
         torch.mul(gradient_RC.mul_(anchor.kl), transform.slope(block_RC), out=log_rho_RC)
 
 
-def _blocks(logits_RV: Tensor, reference_RV: Tensor, sums: Sums):
+def _blocks(logits_RV: Tensor, reference_RV: Tensor, sums: Sums) -> Iterator[tuple[Tensor, Tensor]]:
     """log pi and log rho of some columns at a time; the latter are the reference's own memory."""
     log_total_R = sums.top_R + sums.log_total_R
     for block_RC, log_rho_RC in zip(
