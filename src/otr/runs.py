@@ -7,6 +7,10 @@ samples.jsonl      generations of the fixed prompts during training
 checkpoints/       the trainer's own checkpoints
 model/             safetensors and tokenizer, loads with `from_pretrained`
 scores.json, answers.jsonl   after an evaluation
+failed.json        of a run in a study, why it failed
+
+A study folder holds run folders, study.yaml, logs/ with what each run printed and, at the end,
+results.json, tokens.json and report.html.
 """
 
 import json
@@ -25,6 +29,13 @@ CHECKPOINTS = "checkpoints"
 MODEL = "model"
 SCORES = "scores.json"
 ANSWERS = "answers.jsonl"
+FAILED = "failed.json"
+
+STUDY = "study.yaml"
+LOGS = "logs"
+RESULTS = "results.json"
+TOKENS = "tokens.json"
+REPORT = "report.html"
 
 
 def write_text(path: Path, text: str) -> None:

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the audit, and answer 2 where training would lose something."""
-    from otr.commands.quiet import quiet_libraries
+    from otr.quiet import quiet_libraries
 
     recipe = recipe_of(arguments)
     quiet_libraries()

@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run what is missing, print the tables, write results.json and the picture."""
-    from otr.commands.quiet import quiet_libraries
+    from otr.quiet import quiet_libraries
 
     quiet_libraries()
     if arguments.rebuild_base:

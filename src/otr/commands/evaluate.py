@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate, and print a line for each benchmark."""
-    from otr.commands.quiet import quiet_libraries
+    from otr.quiet import quiet_libraries
 
     quiet_libraries()
     from tqdm import tqdm

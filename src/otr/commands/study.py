@@ -65,7 +65,7 @@ def num_cores() -> int:
 
 
 def _do(job: Job) -> None:
-    from otr.commands.quiet import quiet_libraries
+    from otr.quiet import quiet_libraries
 
     quiet_libraries()
     from otr.evaluation.pipeline import evaluate

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, and say where the run lies."""
-    from otr.commands.quiet import quiet_libraries
+    from otr.quiet import quiet_libraries
 
     recipe = recipe_of(arguments)
     quiet_libraries()

@@ -1,0 +1,165 @@
+"""The study file: one YAML document, with dotted overrides from the command line."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from otr.errors import UserError
+from otr.objectives import objective_from_options
+from otr.training.config import Run, Section, apply_override, checked, read_yaml
+
+GRPO = "grpo"
+"""The name of the baseline that is not an objective: TRL's GRPO with the benchmark's verifier."""
+
+_SET_BY_STUDY = ("objective", "seed", "output_dir")
+
+
+class Validation(Section):
+    """What the learning rate is chosen on."""
+
+    benchmark: str
+    """A benchmark that is not among the compared ones."""
+
+
+class Benchmarks(Section):
+    """What the objectives are compared on."""
+
+    in_domain: list[str] = Field(min_length=1)
+    """What the training data teach; verdicts speak of these."""
+
+    out_of_domain: list[str] = []
+    """What they might help with."""
+
+    retention: list[str] = []
+    """What the model could do before and may forget."""
+
+    def groups(self) -> dict[str, list[str]]:
+        """The names in each group."""
+        return {
+            "in_domain": self.in_domain,
+            "out_of_domain": self.out_of_domain,
+            "retention": self.retention,
+        }
+
+
+class Study(Section):
+    """Objectives compared on the same model, data, order and budget."""
+
+    title: str | None = None
+    """What the report is headed with; the folder's name unless given."""
+
+    base: dict[str, Any]
+    """A run without objective, seed and output_dir. `{seed}` in `data.train` stands for the seed,
+    where seeds have data of their own. `max_seconds`, or `training.max_steps`, is the budget."""
+
+    objectives: list[dict[str, Any]] = Field(min_length=1)
+    """Each with its name and options; the others are compared with the first. `name: grpo` is TRL's
+    GRPO, with the options of its GRPOConfig and the validation benchmark's own verifier."""
+
+    learning_rates: list[float] = Field(min_length=1)
+    """Tried for each objective; the best on `validation` is kept. An objective with
+    `learning_rates` of its own is tried on these instead."""
+
+    seeds: list[int] = Field(min_length=1)
+    """Each objective is trained once a seed and learning rate."""
+
+    validation: Validation
+    """What the learning rate is chosen on."""
+
+    benchmarks: Benchmarks
+    """What the objectives are compared on."""
+
+    limit: int | None = Field(default=None, ge=1)
+    """Only the first questions of each benchmark."""
+
+    keep_models: Literal["all", "none"] = "all"
+    """Whether trained models stay on disk once they are scored."""
+
+    inspect_rows: list[int] = [0, 1, 2]
+    """Training rows, counted from 0, that the report shows token by token."""
+
+    output_dir: str
+    """The study folder."""
+
+    @field_validator("learning_rates")
+    @classmethod
+    def _are_rates(cls, rates: list[float]) -> list[float]:
+        return _checked_rates(rates)
+
+    @field_validator("seeds")
+    @classmethod
+    def _are_seeds(cls, seeds: list[int]) -> list[int]:
+        if any(seed < 0 for seed in seeds):
+            raise ValueError("must be at least 0 each")
+        _require_once(seeds)
+        return seeds
+
+    @field_validator("objectives")
+    @classmethod
+    def _are_methods(cls, objectives: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for number, options in enumerate(objectives):
+            own = dict(options)
+            if (rates := own.pop("learning_rates", None)) is not None:
+                _checked_rates(rates)
+            if own.get("name") != GRPO:
+                try:
+                    objective_from_options(own)
+                except ValueError as error:
+                    raise ValueError(f"number {number + 1}: {error}") from None
+        _require_once(objectives)
+        return objectives
+
+    @property
+    def name(self) -> str:
+        """The study folder's own name."""
+        return Path(self.output_dir).resolve().name
+
+
+def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
+    """A study file with its overrides applied, checked as far as that goes without its data.
+
+    Raises: UserError that names file, line and key, with the nearest right one.
+    """
+    document = read_yaml(Path(path))
+    for override in overrides:
+        apply_override(document, override)
+    study = checked(Study, document, str(path))
+    base = document["base"]
+    for key in _SET_BY_STUDY:
+        if key in base:
+            raise UserError(f"{path}: base.{key}: the study sets it for each run; leave it out")
+    if "learning_rate" in (base.get("training") or {}):
+        raise UserError(
+            f"{path}: base.training.learning_rate: each run has its own; give `learning_rates`"
+        )
+    for key, value in (("objective", {}), ("output_dir", "-"), ("seed", 0)):
+        base[key] = value
+    checked(Run, base, f"{path}: base")
+    shared = {study.validation.benchmark} & {
+        name for names in study.benchmarks.groups().values() for name in names
+    }
+    if shared:
+        raise UserError(
+            f"{path}: validation.benchmark: {shared.pop()!r} is also compared on, so choosing the "
+            "learning rate on it would flatter the winner; give another one"
+        )
+    return study
+
+
+def _checked_rates(rates: Any) -> list[float]:
+    if not isinstance(rates, list) or not rates:
+        raise ValueError("learning_rates must be a list of numbers")
+    for rate in rates:
+        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < math.inf:
+            raise ValueError(f"learning rates must be above 0, found {rate!r}")
+    _require_once(rates)
+    return rates
+
+
+def _require_once(values: list[Any]) -> None:
+    for value in values:
+        if values.count(value) > 1:
+            raise ValueError(f"{value!r} is there twice; leave one out")

@@ -1,0 +1,177 @@
+"""From a study file to the runs it takes, and which of them are there already."""
+
+import hashlib
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from otr import runs
+from otr.errors import UserError
+from otr.study.file import GRPO, Study
+from otr.training.config import Run, read_yaml, to_yaml
+
+UNTUNED = "untuned"
+"""The folder of the base model's scores."""
+
+_NAME_LENGTH = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A run to train and what to score it on; without a run, a model as it is."""
+
+    folder: Path
+    benchmarks: tuple[str, ...]
+    limit: int | None = None
+    run: Run | None = None
+    model: str | None = None
+    keep_model: bool = True
+    seconds_of: tuple[Path, ...] = ()
+    """Run folders whose mean training time is this run's budget; they must be finished first."""
+
+    @property
+    def name(self) -> str:
+        """The folder's own name."""
+        return self.folder.name
+
+    @property
+    def is_trained(self) -> bool:
+        """A model is written whole or not at all, and last."""
+        return self.run is None or (self.folder / runs.MODEL).is_dir()
+
+    @property
+    def missing_benchmarks(self) -> list[str]:
+        """Those whose scores are not there yet."""
+        path = self.folder / runs.SCORES
+        scores = runs.read_json(path) if path.is_file() else {}
+        return [name for name in self.benchmarks if scored_name(name) not in scores]
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every score is there."""
+        return not self.missing_benchmarks
+
+
+def planned_jobs(study: Study) -> list[Job]:
+    """The base model's scores, then every run: a seed at a time, so that a study that is stopped
+    early has all objectives."""
+    folder = Path(study.output_dir)
+    names = [name for group in study.benchmarks.groups().values() for name in group]
+    shared: dict[str, Any] = {
+        "benchmarks": (*dict.fromkeys(names), study.validation.benchmark),
+        "limit": study.limit,
+    }
+    jobs = [Job(folder=folder / UNTUNED, model=study.base["model"], **shared)]
+    trained = []
+    for seed in study.seeds:
+        for options in study.objectives:
+            for rate in options.get("learning_rates", study.learning_rates):
+                run = run_of(study, options, rate, seed)
+                trained.append(
+                    Job(
+                        folder=Path(run.output_dir),
+                        run=run,
+                        keep_model=study.keep_models == "all",
+                        **shared,
+                    )
+                )
+    return jobs + _with_budgets(study, trained)
+
+
+def run_of(study: Study, options: dict[str, Any], rate: float, seed: int) -> Run:
+    """One run of a study."""
+    base = study.base
+    own = _own(options)
+    data = dict(base["data"])
+    data["train"] = data["train"].replace("{seed}", str(seed))
+    training = {"save_strategy": "no", **(base.get("training") or {}), "learning_rate": rate}
+    folder = Path(study.output_dir) / f"{method_name(own)}-{rate:g}-seed-{seed}"
+    return Run.model_validate(
+        {
+            "samples": {"every_steps": 0},
+            **base,
+            "data": data,
+            "objective": own,
+            "training": training,
+            "output_dir": str(folder),
+            "seed": seed,
+        }
+    )
+
+
+def method_name(options: dict[str, Any]) -> str:
+    """An objective's name and options as part of a folder's name; the same for the same options."""
+    parts = [str(options["name"])]
+    parts += [f"{key}-{options[key]}" for key in sorted(options) if key != "name"]
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(parts))
+    if len(name) > _NAME_LENGTH:
+        name = f"{name[:_NAME_LENGTH]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return name
+
+
+def begin(study: Study, *, restart: bool) -> None:
+    """Make the study folder, or see that what it holds is this study's.
+
+    A study may grow by objectives, learning rates and seeds; what all of its runs share must stay.
+
+    Raises: UserError that shows what differs; nothing is changed then.
+    """
+    folder, path = Path(study.output_dir), Path(study.output_dir) / runs.STUDY
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"output_dir: {folder} is a file; give a folder")
+    if folder.is_dir() and not path.is_file() and any(folder.glob("*/" + runs.CONFIG)):
+        raise UserError(
+            f"output_dir: {folder} holds runs that are not a study's; give an empty or new folder"
+        )
+    if path.is_file() and not restart:
+        differing = _differing(_shared(read_yaml(path)), _shared(study.model_dump(mode="json")))
+        if differing:
+            shown = "\n".join(f"  {line}" for line in differing[:5])
+            raise UserError(
+                f"output_dir: {folder} holds runs that were made otherwise:\n{shown}\n"
+                "give another output_dir, or --restart to run all of them anew"
+            )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"output_dir: {folder} cannot be made: {error.strerror}") from None
+    runs.write_text(path, to_yaml(study))
+
+
+def _with_budgets(study: Study, jobs: list[Job]) -> list[Job]:
+    """The jobs, GRPO's last: with the seconds that the first objective's runs took, unless the
+    study is by seconds anyway."""
+    if study.base.get("max_seconds") is not None:
+        return jobs
+    first = _own(study.objectives[0])
+    measured = tuple(job.folder for job in jobs if job.run and job.run.objective == first)
+    others = [job for job in jobs if job.run and job.run.objective["name"] != GRPO]
+    baseline = [replace(job, seconds_of=measured) for job in jobs if job not in others]
+    return others + baseline
+
+
+def _own(options: dict[str, Any]) -> dict[str, Any]:
+    """An objective's options without the study's word on its learning rates."""
+    return {key: value for key, value in options.items() if key != "learning_rates"}
+
+
+def scored_name(benchmark: str) -> str:
+    """The key in scores.json of a benchmark named as on the command line."""
+    return benchmark.partition("=")[0]
+
+
+def _shared(document: dict[str, Any]) -> dict[str, Any]:
+    """What all runs of a study have in common."""
+    return {key: document.get(key) for key in ("base", "limit")}
+
+
+def _differing(old: Any, new: Any, path: str = "") -> list[str]:
+    """A line for each value that differs, dotted keys first."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return [
+            line
+            for key in sorted(old.keys() | new.keys())
+            for line in _differing(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))
+        ]
+    return [] if old == new else [f"{path}: was {old!r}, now {new!r}"]

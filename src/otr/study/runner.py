@@ -1,0 +1,261 @@
+"""Doing jobs: each in a process of its own, several at once; finished ones are left alone.
+
+A process of its own keeps runs apart: one that runs out of memory or crashes is reported as failed
+and takes no other with it, and its peak memory is its own.
+"""
+
+import json
+import multiprocessing
+import multiprocessing.context
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from otr import runs
+from otr.errors import UserError
+from otr.study.file import GRPO
+from otr.study.plan import Job
+from otr.training.config import Run
+
+_POLL_SECONDS = 1.0
+_GRACE_SECONDS = 5.0
+_LAST_LINE_BYTES = 4096
+
+
+class Stopped(Exception):
+    """SIGINT or SIGTERM came; what had finished is kept."""
+
+
+@dataclass
+class Progress:
+    """How far the jobs are; changed as they go on."""
+
+    num_all: int
+    """Jobs that were not finished at the start."""
+    finished: list[Job] = field(default_factory=list)
+    failed: list[Job] = field(default_factory=list)
+    running: list[Job] = field(default_factory=list)
+
+    @property
+    def num_done(self) -> int:
+        """Jobs that have ended, well or not."""
+        return len(self.finished) + len(self.failed)
+
+
+def run_jobs(
+    jobs: Sequence[Job], *, num_processes: int, show: Callable[[Progress], None]
+) -> Progress:
+    """Do what is not finished yet, `num_processes` at once; a failed job leaves failed.json.
+
+    `show` is called about once a second, and whenever a job begins or ends.
+
+    Raises: Stopped on SIGINT or SIGTERM, once the processes have ended.
+    """
+    waiting = [job for job in jobs if not job.is_finished]
+    progress = Progress(len(waiting))
+    show(progress)
+    context = _context()
+    active: dict[int, tuple[BaseProcess, Job, int]] = {}
+    slots = list(range(num_processes))
+    with _stopped_by_signals() as stop, _threads_each(num_processes):
+        try:
+            while waiting or active:
+                if stop.is_set():
+                    raise Stopped
+                while slots and (job := _next(waiting, [each for _, each, _ in active.values()])):
+                    waiting.remove(job)
+                    slot = slots.pop(0)
+                    process = context.Process(target=_process, args=(job, slot, os.getcwd()))
+                    process.start()
+                    active[process.sentinel] = (process, job, slot)
+                    progress.running.append(job)
+                    show(progress)
+                for sentinel in wait(list(active), timeout=_POLL_SECONDS):
+                    process, job, slot = active.pop(sentinel)  # type: ignore[arg-type]
+                    process.join()
+                    slots.append(slot)
+                    progress.running.remove(job)
+                    (progress.finished if _ended_well(process, job) else progress.failed).append(job)
+                show(progress)
+        finally:
+            _end([process for process, _, _ in active.values()])
+    return progress
+
+
+def default_num_processes() -> int:
+    """One a GPU; without GPUs one a core that this process may use."""
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else num_cores()
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def last_row(job: Job) -> dict[str, Any]:
+    """The last line of a run's metrics; empty before the first."""
+    try:
+        with open(job.folder / runs.METRICS, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _LAST_LINE_BYTES))
+            row = json.loads(file.read().splitlines()[-1])
+    except (OSError, IndexError, ValueError):
+        return {}
+    return row if isinstance(row, dict) else {}
+
+
+def _context() -> multiprocessing.context.BaseContext:
+    """Processes forked from one that has loaded the libraries and nothing else, which saves their
+    loading; where there are GPUs, which do not survive a fork, or no forks, fresh ones."""
+    import torch
+
+    if "forkserver" in multiprocessing.get_all_start_methods() and not torch.cuda.is_available():
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["otr.training.pipeline", "otr.evaluation.pipeline"])
+        return context
+    return multiprocessing.get_context("spawn")
+
+
+def _next(waiting: list[Job], active: list[Job]) -> Job | None:
+    """The first job whose budget is known."""
+    unfinished = {job.folder for job in (*waiting, *active)}
+    return next((job for job in waiting if not unfinished.intersection(job.seconds_of)), None)
+
+
+def _ended_well(process: BaseProcess, job: Job) -> bool:
+    """Whether a process that has ended has done its job; if not, failed.json says why."""
+    if process.exitcode == 0 and job.is_finished:
+        return True
+    if not (job.folder / runs.FAILED).is_file():
+        code = process.exitcode or 0
+        reason = f"its process ended with status {code}"
+        if code < 0:
+            reason = f"its process was killed by {signal.Signals(-code).name}"
+            reason += ", perhaps for want of memory" if -code == signal.SIGKILL else ""
+        job.folder.mkdir(parents=True, exist_ok=True)
+        runs.write_json(job.folder / runs.FAILED, {"error": reason})
+    return False
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[threading.Event]:
+    """An event that the first SIGINT or SIGTERM sets; the second has its usual effect."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, _: object) -> None:
+        stop.set()
+        signal.signal(number, before[number])
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _threads_each(num_processes: int) -> Iterator[None]:
+    """Cores shared out between the processes, by what their libraries read when they are loaded."""
+    given = os.environ.get("OMP_NUM_THREADS")
+    if given is None:
+        os.environ["OMP_NUM_THREADS"] = str(max(1, num_cores() // num_processes))
+    try:
+        yield
+    finally:
+        if given is None:
+            del os.environ["OMP_NUM_THREADS"]
+
+
+def _end(processes: list[BaseProcess]) -> None:
+    """End processes that are still at work."""
+    for process in processes:
+        process.terminate()
+    deadline = time.monotonic() + _GRACE_SECONDS
+    for process in processes:
+        process.join(max(0.0, deadline - time.monotonic()))
+        if process.is_alive():
+            process.kill()
+            process.join()
+
+
+def _process(job: Job, slot: int, folder: str) -> None:
+    """What a job's process does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _end_with_parent()
+    os.chdir(folder)
+    if devices := [d for d in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if d]:
+        slot = int(devices[slot % len(devices)]) if devices[0].isdigit() else slot
+    os.environ["CUDA_VISIBLE_DEVICES"] = str(slot)
+    failed = job.folder / runs.FAILED
+    failed.unlink(missing_ok=True)
+    log = job.folder.parent / runs.LOGS / f"{job.name}.txt"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "w", encoding="utf-8") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        try:
+            do(job)
+        except Exception as error:
+            traceback.print_exc()
+            job.folder.mkdir(parents=True, exist_ok=True)
+            message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            runs.write_json(failed, {"error": message})
+            sys.exit(1)
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it is gone, however that ended: a study that is
+    started again must not find its old runs still writing."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def do(job: Job) -> None:
+    """Train, unless that was done before, and score on what is missing."""
+    from otr.quiet import quiet_libraries
+
+    quiet_libraries()
+    from otr.evaluation.pipeline import evaluate
+
+    if job.run is not None and not job.is_trained:
+        _train(job, job.run)
+    evaluate(
+        job.model or str(job.folder), job.missing_benchmarks, limit=job.limit, output=job.folder
+    )
+    if job.run is not None and not job.keep_model:
+        shutil.rmtree(job.folder / runs.MODEL)
+
+
+def _train(job: Job, run: Run) -> None:
+    from otr.training.pipeline import train
+
+    # A folder without a model is what is left of a run that was stopped.
+    restart = (job.folder / runs.CONFIG).is_file()
+    if run.objective["name"] == GRPO:
+        pass
+    else:
+        train(run, restart=restart, progress=False)
