@@ -1,0 +1,107 @@
+"""What is compared: regimes, objectives, learning rates, seeds. All chosen before the runs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from otr.demo.regimes import BATCH_SIZE, NUM_STEPS, Regime, data_section, write_demonstrations
+from otr.study.file import Study
+
+SEEDS = [0, 1, 2, 3, 4]
+LEARNING_RATES = [1e-4, 4e-4, 1.6e-3]
+
+_FORWARD = {"kl": 0.05, "direction": "forward"}
+
+FAMILY: list[dict[str, Any]] = [
+    {"name": "sft"},
+    {"name": "dft"},
+    {"name": "otr"},
+    {"name": "otr", "num_rollouts": "exact"},
+    {"name": "otr", "floor": 0.1},
+    {"name": "dft", "floor": 0.1},
+    {"name": "label-smoothing"},
+    {"name": "power", "alpha": 0.5},
+    {"name": "eaft"},
+    {"name": "focal"},
+    {"name": "gem"},
+    {"name": "unlikelihood"},
+    {"name": "sft", "entropy_bonus": 0.01},
+    {"name": "sft", "anchor": _FORWARD},
+    {"name": "dft", "anchor": _FORWARD},
+]
+"""Every objective with its defaults, and the modifiers on SFT, DFT and OTR."""
+
+SETTINGS: list[dict[str, Any]] = [
+    {"name": "otr", "num_rollouts": 4},
+    {"name": "otr", "num_rollouts": 32},
+    {"name": "otr", "temperature": 1.0},
+    {"name": "otr", "temperature": 2.0},
+    {"name": "otr", "wrong_reward": 0.0},
+    {"name": "otr", "wrong_reward": -0.5},
+    {"name": "otr", "wrong_reward": 0.2},
+]
+"""OTR with one of its settings changed at a time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A regime and what is compared under it."""
+
+    regime: Regime
+    methods: list[dict[str, Any]]
+
+
+def _regime(name: str, title: str, model: str, style: str, wrong_share: float) -> Regime:
+    return Regime(name=name, title=title, model=model, style=style, wrong_share=wrong_share)
+
+
+_STRONG_CLEAN = ("strong base, familiar style, clean", "demo-strong", "mild", 0.0)
+_STRONG_WRONG = ("strong base, familiar style, half wrong", "demo-strong", "mild", 0.5)
+_STRONG_UNFAMILIAR = ("strong base, unfamiliar style, clean", "demo-strong", "medium", 0.0)
+_WEAK_CLEAN = ("weak base, familiar style, clean", "demo-weak", "mild", 0.0)
+_WEAK_WRONG = ("weak base, familiar style, 30 % wrong", "demo-weak", "mild", 0.3)
+
+CASES = (
+    Case(regime=_regime("strong-wrong", *_STRONG_WRONG), methods=FAMILY + SETTINGS),
+    Case(regime=_regime("strong-unfamiliar", *_STRONG_UNFAMILIAR), methods=FAMILY + SETTINGS),
+    Case(regime=_regime("weak-clean", *_WEAK_CLEAN), methods=FAMILY),
+    Case(regime=_regime("strong-clean", *_STRONG_CLEAN), methods=FAMILY),
+    Case(regime=_regime("weak-wrong", *_WEAK_WRONG), methods=FAMILY),
+)
+
+
+def write_data(case: Case, folder: Path) -> None:
+    """The demonstrations of every seed."""
+    (folder / case.regime.name / "data").mkdir(parents=True, exist_ok=True)
+    for seed in SEEDS:
+        path = folder / case.regime.name / "data" / f"seed-{seed}.jsonl"
+        write_demonstrations(case.regime, seed, path)
+
+
+def study(case: Case, folder: Path) -> Study:
+    """The study of a case, in a folder of its own."""
+    inside = folder / case.regime.name
+    return Study.model_validate(
+        {
+            "title": case.regime.title,
+            "base": {
+                "model": case.regime.model,
+                "data": data_section(inside / "data" / "seed-{seed}.jsonl"),
+                "training": {
+                    "max_steps": NUM_STEPS,
+                    "per_device_train_batch_size": BATCH_SIZE,
+                },
+            },
+            "objectives": case.methods,
+            "learning_rates": LEARNING_RATES,
+            "seeds": SEEDS,
+            "validation": {"benchmark": "demo/validation"},
+            "benchmarks": {
+                "in_domain": ["demo/in_domain"],
+                "out_of_domain": ["demo/longer", "demo/phrasing"],
+                "retention": ["demo/retention"],
+            },
+            "keep_models": "none",
+            "output_dir": str(inside),
+        }
+    )
