@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from otr.demo.regimes import BATCH_SIZE, NUM_STEPS, Regime, data_section, write_demonstrations
+from otr.demo.regimes import Regime
+from otr.study.embedded import embedded_study
 from otr.study.file import Study
 
 SEEDS = [0, 1, 2, 3, 4]
@@ -70,38 +71,13 @@ CASES = (
 )
 
 
-def write_data(case: Case, folder: Path) -> None:
-    """The demonstrations of every seed."""
-    (folder / case.regime.name / "data").mkdir(parents=True, exist_ok=True)
-    for seed in SEEDS:
-        path = folder / case.regime.name / "data" / f"seed-{seed}.jsonl"
-        write_demonstrations(case.regime, seed, path)
-
-
 def study(case: Case, folder: Path) -> Study:
-    """The study of a case, in a folder of its own."""
-    inside = folder / case.regime.name
-    return Study.model_validate(
-        {
-            "title": case.regime.title,
-            "base": {
-                "model": case.regime.model,
-                "data": data_section(inside / "data" / "seed-{seed}.jsonl"),
-                "training": {
-                    "max_steps": NUM_STEPS,
-                    "per_device_train_batch_size": BATCH_SIZE,
-                },
-            },
-            "objectives": case.methods,
-            "learning_rates": LEARNING_RATES,
-            "seeds": SEEDS,
-            "validation": {"benchmark": "demo/validation"},
-            "benchmarks": {
-                "in_domain": ["demo/in_domain"],
-                "out_of_domain": ["demo/longer", "demo/phrasing"],
-                "retention": ["demo/retention"],
-            },
-            "keep_models": "none",
-            "output_dir": str(inside),
-        }
+    """The study of a case, in a folder of its own, its demonstrations written."""
+    return embedded_study(
+        case.regime,
+        folder,
+        objectives=case.methods,
+        learning_rates=LEARNING_RATES,
+        seeds=SEEDS,
+        keep_models="none",
     )

@@ -3,18 +3,17 @@
 import argparse
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from otr import runs
 from otr.errors import UserError
 
 if TYPE_CHECKING:
-    from otr.commands.study import Job
     from otr.demo.regimes import Regime
     from otr.evaluation.comparison import Comparison
     from otr.report.picture import Panel
+    from otr.study.file import Study
 
 _EXAMPLE = """example:
   otr demo
@@ -25,10 +24,6 @@ objective, two learning rates and three seeds, and prints what came out, also wh
 Stopped in the middle, the same command goes on where it was."""
 
 _OBJECTIVES = ("sft", "dft", "otr")
-_LEARNED, _RETAINED = "demo/in_domain", "demo/retention"
-_BENCHMARKS = [_LEARNED, "demo/longer", "demo/phrasing", _RETAINED]
-_VALIDATION = "demo/validation"
-_UNTUNED = "untuned"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,144 +49,86 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run what is missing, print the tables, write results.json and the picture."""
+    """Run what is missing, print the tables, write the report and the picture."""
     from otr.quiet import quiet_libraries
 
     quiet_libraries()
     if arguments.rebuild_base:
         return _rebuild(arguments.output)
+    from otr.commands.compare import said_stopped
+    from otr.demo.regimes import REGIMES
+    from otr.study.pipeline import run_studies
+    from otr.study.runner import Stopped
+
     folder = arguments.output / "quick" if arguments.quick else arguments.output
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--output: {folder} cannot be made: {error.strerror}") from None
     start = time.monotonic()
-    jobs = _jobs(folder, arguments.quick)
-    _do_all(list(jobs.values()))
-    comparisons = _compared(folder, jobs)
-    _report(folder, comparisons)
+    studies = [_study(regime, folder, arguments.quick) for regime in REGIMES]
+    try:
+        comparisons = run_studies(studies)
+    except Stopped:
+        return said_stopped("demo")
+    _report(folder, [Path(study.output_dir) for study in studies], comparisons)
     print(f"({time.monotonic() - start:.0f} s)", file=sys.stderr)
-    return 0
+    return 1 if any(comparison.failed for comparison in comparisons) else 0
 
 
-def _jobs(folder: Path, quick: bool) -> "dict[tuple[str, str], Job]":
-    """The untuned bases and every run, by regime and name."""
-    from otr.commands.study import Job
-    from otr.demo.regimes import LEARNING_RATES, REGIMES, SEEDS, write_demonstrations
+def _study(regime: "Regime", folder: Path, quick: bool) -> "Study":
+    """The study of a regime, its demonstrations written."""
+    from otr.demo.regimes import LEARNING_RATES, SEEDS
+    from otr.study.embedded import embedded_study
 
     rates, seeds = (LEARNING_RATES[:1], SEEDS[:1]) if quick else (LEARNING_RATES, SEEDS)
-    benchmarks = (*_BENCHMARKS, _VALIDATION)
-    jobs = {}
-    for regime in REGIMES:
-        inside = folder / regime.name
-        (inside / "data").mkdir(parents=True, exist_ok=True)
-        jobs[regime.name, _UNTUNED] = Job(inside / _UNTUNED, benchmarks, model=regime.model)
-        for seed in seeds:
-            data = inside / "data" / f"seed-{seed}.jsonl"
-            write_demonstrations(regime, seed, data)
-            for rate in rates:
-                for objective in _OBJECTIVES:
-                    name = f"{objective}-{rate:g}-seed-{seed}"
-                    run = _run(regime, objective, rate, seed, data, inside / name)
-                    jobs[regime.name, name] = Job(inside / name, benchmarks, run=run)
-    return jobs
-
-
-def _run(regime: "Regime", objective: str, rate: float, seed: int, data: Path, folder: Path):
-    from otr.demo.regimes import BATCH_SIZE, NUM_STEPS, data_section
-    from otr.training.config import Run
-
-    return Run.model_validate(
-        {
-            "model": regime.model,
-            "data": data_section(data),
-            "objective": {"name": objective},
-            "training": {
-                "learning_rate": rate,
-                "max_steps": NUM_STEPS,
-                "per_device_train_batch_size": BATCH_SIZE,
-                "save_strategy": "no",
-            },
-            "samples": {"every_steps": 0},
-            "output_dir": str(folder),
-            "seed": seed,
-        }
-    )
-
-
-def _do_all(jobs: "Sequence[Job]") -> None:
-    from tqdm import tqdm
-
-    from otr.commands.study import num_cores, run_jobs
-
-    with tqdm(unit="run", dynamic_ncols=True, mininterval=0.2) as bar:
-
-        def progress(num_done: int, num_all: int) -> None:
-            if num_done == 0:
-                kept = len(jobs) - num_all
-                bar.reset(total=num_all)
-                bar.set_description(f"runs ({kept} finished before)" if kept else "runs")
-            bar.update(num_done - bar.n)
-
-        run_jobs(jobs, num_processes=num_cores(), progress=progress)
-
-
-def _compared(folder: Path, jobs: "dict[tuple[str, str], Job]") -> "list[Comparison]":
-    from otr.demo.regimes import REGIMES
-    from otr.evaluation.comparison import compare, read_run
-
-    return [
-        compare(
-            regime.title,
-            [
-                read_run(job.folder)
-                for (name, run), job in jobs.items()
-                if name == regime.name and run != _UNTUNED
-            ],
-            benchmarks=_BENCHMARKS,
-            validation=_VALIDATION,
-            untuned=runs.read_json(folder / regime.name / _UNTUNED / runs.SCORES),
+    try:
+        return embedded_study(
+            regime,
+            folder,
+            objectives=[{"name": name} for name in _OBJECTIVES],
+            learning_rates=list(rates),
+            seeds=list(seeds),
         )
-        for regime in REGIMES
-    ]
+    except OSError as error:
+        raise UserError(f"--output: {folder} cannot be made: {error.strerror}") from None
 
 
-def _report(folder: Path, comparisons: "list[Comparison]") -> None:
+def _report(folder: Path, studies: list[Path], comparisons: "list[Comparison]") -> None:
     from otr.evaluation.table import table
     from otr.report.picture import draw_trade_off
+    from otr.report.report import write_report
 
     for comparison in comparisons:
         print("\n" + table(comparison), end="")
-    runs.write_json(folder / "results.json", [each.as_json() for each in comparisons])
-    _, picture = draw_trade_off([_panel(each) for each in comparisons], folder)
+    _, picture = draw_trade_off([_panel(each.as_json()) for each in comparisons], folder)
+    write_report(studies, folder / runs.REPORT)
     print(
         "\nThese models are tiny: the tables say what the objectives do here, not what they will "
-        f"do on yours.\nPicture: {picture}   numbers: {folder / 'results.json'}"
+        f"do on yours.\nReport: {folder / runs.REPORT}   picture: {picture}"
     )
 
 
-def _panel(comparison: "Comparison") -> "Panel":
+def _panel(results: dict[str, Any]) -> "Panel":
     from otr.report.picture import Cloud, Panel
 
     clouds = []
-    for result in comparison.objectives:
-        learned, retained = result.change[_LEARNED], result.change[_RETAINED]
+    for method in results["methods"]:
+        if not method["change"]:
+            continue
+        learned, retained = method["change"]["in_domain"], method["change"]["retention"]
         clouds.append(
             Cloud(
-                label=result.label,
-                learned=tuple(100 * value for value in learned.values),
-                retained=tuple(100 * value for value in retained.values),
-                learned_half_width=_points(learned.half_width),
-                retained_half_width=_points(retained.half_width),
+                label=method["label"],
+                learned=tuple(100 * value for value in learned["by_seed"].values()),
+                retained=tuple(100 * value for value in retained["by_seed"].values()),
+                learned_interval=_points(learned["interval_95"]),
+                retained_interval=_points(retained["interval_95"]),
             )
         )
     return Panel(
-        title=comparison.name, caption="\n".join(comparison.verdicts()), clouds=tuple(clouds)
+        title=results["title"], caption="\n".join(results["verdicts"]), clouds=tuple(clouds)
     )
 
 
-def _points(share: float | None) -> float | None:
-    return None if share is None else 100 * share
+def _points(interval: list[float] | None) -> tuple[float, float] | None:
+    return None if interval is None else (100 * interval[0], 100 * interval[1])
 
 
 def _rebuild(folder: Path) -> int:

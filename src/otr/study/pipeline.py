@@ -1,8 +1,8 @@
 """From study files to study folders: run what is missing, compare, write the report."""
 
-from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +10,28 @@ from filelock import FileLock, Timeout
 
 from otr import runs
 from otr.errors import UserError
+from otr.evaluation.benchmarks import load_benchmarks
+from otr.evaluation.comparison import Comparison, compare, read_run
+from otr.objectives import objective_from_options, options_of
 from otr.study.bar import Bar
 from otr.study.file import GRPO, Study
-from otr.study.plan import Job, begin, planned_jobs
-from otr.study.runner import run_jobs
+from otr.study.plan import UNTUNED, Job, begin, own_options, planned_jobs, run_of
+from otr.study.runner import default_num_processes, run_jobs
+
+_LOCK = ".lock"
 
 
 def run_studies(
-    studies: Sequence[Study], *, num_processes: int, restart: bool = False
-) -> "list[Comparison]":
-    """Run what is missing of some studies, then write results.json and tokens.json of each.
+    studies: Sequence[Study], *, num_processes: int | None = None, restart: bool = False
+) -> list[Comparison]:
+    """Run what is missing of some studies, then write results.json, tokens.json and report.html
+    of each.
 
-    Raises: UserError for whatever the user must change, before anything is written; Stopped on a
+    Raises: UserError for whatever the user must change, before anything is run; Stopped on a
     signal: the finished runs are kept, and the same call goes on.
     """
+    if num_processes is not None and num_processes < 1:
+        raise UserError(f"jobs: must be at least 1, found {num_processes}")
     for study in studies:
         _check(study)
     with ExitStack() as held:
@@ -34,12 +42,113 @@ def run_studies(
             planned.append(planned_jobs(study))
         jobs = [job for each in planned for job in each]
         if restart:
-            _remove(jobs)
+            for job in jobs:
+                shutil.rmtree(job.folder, ignore_errors=True)
         bar = Bar(num_kept=sum(job.is_finished for job in jobs))
         try:
-            run_jobs(jobs, num_processes=num_processes, show=bar.show)
+            run_jobs(jobs, num_processes=num_processes or default_num_processes(), show=bar.show)
         finally:
             bar.close()
-        return [
-            _results(study, jobs) for study, jobs in zip(studies, planned, strict=True)
-        ]
+        return [finish(study, jobs) for study, jobs in zip(studies, planned, strict=True)]
+
+
+def compared(study: Study, jobs: Sequence[Job]) -> Comparison:
+    """What a study's runs say, as far as they are finished."""
+    trained = [job for job in jobs if job.run is not None]
+    return compare(
+        study.name,
+        study.title or study.name,
+        [read_run(job.folder) for job in trained if job.is_finished],
+        [_failure(job) for job in trained if not job.is_finished],
+        model=study.base["model"],
+        budget=_budget(study),
+        benchmarks=study.benchmarks.groups(),
+        validation=study.validation.benchmark,
+        untuned=runs.read_json(Path(study.output_dir) / UNTUNED / runs.SCORES),
+    )
+
+
+def finish(study: Study, jobs: Sequence[Job]) -> Comparison:
+    """Compare a study's runs, and write its results, token views and report."""
+    from otr.report.report import write_report
+
+    folder = Path(study.output_dir)
+    if not jobs[0].is_finished:
+        error = runs.read_json(jobs[0].folder / runs.FAILED)["error"]
+        raise UserError(f"base.model: {study.base['model']!r} could not be scored: {error}")
+    comparison = compared(study, jobs)
+    runs.write_json(folder / runs.RESULTS, comparison.as_json())
+    _write_token_views(study)
+    write_report([folder], folder / runs.REPORT)
+    return comparison
+
+
+def _check(study: Study) -> None:
+    """Find what no run could do with before the first one begins."""
+    from otr.training.pipeline import prepare
+
+    names = [name for group in study.benchmarks.groups().values() for name in group]
+    load_benchmarks([*dict.fromkeys(names), study.validation.benchmark], study.limit)
+    for options in study.objectives:
+        rate = options.get("learning_rates", study.learning_rates)[0]
+        if options["name"] != GRPO:
+            prepare(run_of(study, options, rate, study.seeds[0]))
+            break
+
+
+def _failure(job: Job) -> dict[str, Any]:
+    """A failed run as the comparison takes it."""
+    assert job.run is not None
+    options = job.run.objective
+    if options["name"] != GRPO:
+        options = options_of(objective_from_options(options))
+    path = job.folder / runs.FAILED
+    return {
+        "run": job.name,
+        "objective": options,
+        "learning_rate": job.run.training["learning_rate"],
+        "seed": job.run.seed,
+        "error": runs.read_json(path)["error"] if path.is_file() else "it was not run",
+    }
+
+
+def _budget(study: Study) -> dict[str, Any]:
+    """What every run may use: seconds, steps or epochs."""
+    if study.base.get("max_seconds") is not None:
+        return {"seconds": study.base["max_seconds"]}
+    training = study.base.get("training") or {}
+    if training.get("max_steps", -1) > 0:
+        return {"steps": training["max_steps"]}
+    return {"epochs": training.get("num_train_epochs", 3)}
+
+
+def _write_token_views(study: Study) -> None:
+    """Some training rows token by token, as the base model and the objectives see them."""
+    from otr.training.inspection import token_views
+
+    methods = [options for options in study.objectives if options["name"] != GRPO]
+    if not study.inspect_rows or not methods:
+        return
+    run = run_of(study, methods[0], study.learning_rates[0], study.seeds[0])
+    views = token_views(
+        run.model,
+        run.data,
+        study.inspect_rows,
+        [objective_from_options(own_options(options)) for options in methods],
+        seed=run.seed,
+    )
+    runs.write_json(Path(study.output_dir) / runs.TOKENS, views)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Keep the study folder from a second process."""
+    lock = FileLock(folder / _LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(f"output_dir: another otr is at work in {folder}; wait for it") from None
+    try:
+        yield
+    finally:
+        lock.release()

@@ -82,7 +82,7 @@ def planned_jobs(study: Study) -> list[Job]:
 def run_of(study: Study, options: dict[str, Any], rate: float, seed: int) -> Run:
     """One run of a study."""
     base = study.base
-    own = _own(options)
+    own = own_options(options)
     data = dict(base["data"])
     data["train"] = data["train"].replace("{seed}", str(seed))
     training = {"save_strategy": "no", **(base.get("training") or {}), "learning_rate": rate}
@@ -144,14 +144,14 @@ def _with_budgets(study: Study, jobs: list[Job]) -> list[Job]:
     study is by seconds anyway."""
     if study.base.get("max_seconds") is not None:
         return jobs
-    first = _own(study.objectives[0])
+    first = own_options(study.objectives[0])
     measured = tuple(job.folder for job in jobs if job.run and job.run.objective == first)
     others = [job for job in jobs if job.run and job.run.objective["name"] != GRPO]
     baseline = [replace(job, seconds_of=measured) for job in jobs if job not in others]
     return others + baseline
 
 
-def _own(options: dict[str, Any]) -> dict[str, Any]:
+def own_options(options: dict[str, Any]) -> dict[str, Any]:
     """An objective's options without the study's word on its learning rates."""
     return {key: value for key, value in options.items() if key != "learning_rates"}
 

@@ -6,7 +6,6 @@ and takes no other with it, and its peak memory is its own.
 
 import json
 import multiprocessing
-import multiprocessing.context
 import os
 import shutil
 import signal
@@ -65,7 +64,7 @@ def run_jobs(
     progress = Progress(len(waiting))
     show(progress)
     context = _context()
-    active: dict[int, tuple[BaseProcess, Job, int]] = {}
+    active: dict[Any, tuple[BaseProcess, Job, int]] = {}
     slots = list(range(num_processes))
     with _stopped_by_signals() as stop, _threads_each(num_processes):
         try:
@@ -81,11 +80,13 @@ def run_jobs(
                     progress.running.append(job)
                     show(progress)
                 for sentinel in wait(list(active), timeout=_POLL_SECONDS):
-                    process, job, slot = active.pop(sentinel)  # type: ignore[arg-type]
+                    process, job, slot = active.pop(sentinel)
                     process.join()
                     slots.append(slot)
                     progress.running.remove(job)
-                    (progress.finished if _ended_well(process, job) else progress.failed).append(job)
+                    (progress.finished if _ended_well(process, job) else progress.failed).append(
+                        job
+                    )
                 show(progress)
         finally:
             _end([process for process, _, _ in active.values()])
@@ -115,7 +116,7 @@ def last_row(job: Job) -> dict[str, Any]:
     return row if isinstance(row, dict) else {}
 
 
-def _context() -> multiprocessing.context.BaseContext:
+def _context() -> Any:
     """Processes forked from one that has loaded the libraries and nothing else, which saves their
     loading; where there are GPUs, which do not survive a fork, or no forks, fresh ones."""
     import torch
@@ -155,7 +156,9 @@ def _stopped_by_signals() -> Iterator[threading.Event]:
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before: dict[int, Any] = {
+        number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)
+    }
 
     def note(number: int, _: object) -> None:
         stop.set()
@@ -216,7 +219,9 @@ def _process(job: Job, slot: int, folder: str) -> None:
         except Exception as error:
             traceback.print_exc()
             job.folder.mkdir(parents=True, exist_ok=True)
-            message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            message = (
+                str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            )
             runs.write_json(failed, {"error": message})
             sys.exit(1)
 

@@ -1,0 +1,71 @@
+"""`otr compare`: which objective, on your model and data, with error bars."""
+
+import argparse
+import sys
+from pathlib import Path
+
+_EXAMPLE = """example:
+  otr compare study.yaml
+  otr compare study.yaml seeds='[0, 1]' --jobs 1
+
+A study file:
+  base: {model: demo, data: {…}, training: {max_steps: 120}}   # a run, without the four below
+  objectives: [{name: sft}, {name: dft}, {name: otr}]          # compared with the first
+  learning_rates: [1.0e-5, 3.0e-5, 1.0e-4]   # swept for each; the best on `validation` is kept
+  seeds: [0, 1, 2, 3, 4]
+  validation: {benchmark: demo/validation}
+  benchmarks: {in_domain: [demo/in_domain], retention: [demo/retention]}
+  output_dir: studies/first
+
+Runs what is missing, several at once, then writes results.json and report.html. Stopped at any
+moment, the same command goes on where it was. A run that fails is reported, and tried again by the
+next start. Exit status 1 if runs failed, 75 if stopped by a signal."""
+
+_STOPPED = 75
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.epilog = _EXAMPLE
+    parser.add_argument("study", help="the study file, YAML")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="section.key=value", help="settings that replace the file's"
+    )
+    parser.add_argument(
+        "--jobs", type=int, metavar="N", help="runs at once (one a GPU; without GPUs one a core)"
+    )
+    parser.add_argument(
+        "--restart", action="store_true", help="run everything anew that the folder already holds"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the study, and print what came out."""
+    from otr.quiet import quiet_libraries
+    from otr.study.file import load_study
+
+    study = load_study(arguments.study, arguments.overrides)
+    quiet_libraries()
+    from otr.evaluation.table import table
+    from otr.study.pipeline import run_studies
+    from otr.study.runner import Stopped
+
+    try:
+        (comparison,) = run_studies(
+            [study], num_processes=arguments.jobs, restart=arguments.restart
+        )
+    except Stopped:
+        return said_stopped("compare")
+    print(table(comparison), end="")
+    folder = Path(study.output_dir)
+    print(f"\nreport: {folder / 'report.html'}   numbers: {folder / 'results.json'}")
+    return 1 if comparison.failed else 0
+
+
+def said_stopped(command: str) -> int:
+    """Say that a study was stopped by a signal; the exit status that says so too."""
+    print(
+        f"otr {command}: stopped; what had finished is kept, and the same command goes on",
+        file=sys.stderr,
+    )
+    return _STOPPED

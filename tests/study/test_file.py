@@ -1,0 +1,52 @@
+"""Study files: what is refused, and that the message says where and what to do."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from otr.errors import UserError
+from otr.study.file import load_study
+from tests.study.studies import write_study
+
+BASE: dict[str, Any] = {"model": "demo", "data": {"train": "rows.jsonl", "text": "text"}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"objectives": [{"name": "sfft"}]}, ["objectives", "number 1", "did you mean 'sft'"]),
+        ({"objectives": [{"name": "otr", "rollouts": 3}]}, ["num_rollouts"]),
+        ({"objectives": []}, ["objectives", "at least 1"]),
+        ({"objectives": [{"name": "sft"}, {"name": "sft"}]}, ["twice"]),
+        ({"learning_rates": [0.0]}, ["learning_rates", "above 0"]),
+        ({"learning_rates": [1e-4, 1e-4]}, ["learning_rates", "twice"]),
+        ({"seeds": [-1]}, ["seeds", "at least 0"]),
+        ({"benchmark": {}}, ["benchmark", "did you mean 'benchmarks'"]),
+        ({"validation": {"benchmark": "demo/in_domain"}}, ["flatter", "validation.benchmark"]),
+        ({"base": BASE | {"seed": 3}}, ["base.seed", "leave it out"]),
+        ({"base": BASE | {"objective": {"name": "otr"}}}, ["base.objective", "leave it out"]),
+        ({"base": BASE | {"training": {"learning_rate": 1e-4}}}, ["learning_rates"]),
+        ({"base": BASE | {"modle": "x"}}, ["base, line", "modle", "did you mean 'model'"]),
+        ({"base": {"model": "demo"}}, ["base: data", "is missing"]),
+        ({"keep_models": "some"}, ["keep_models", "'all' or 'none'"]),
+    ],
+)
+def test_a_wrong_study_is_refused_with_file_and_field(
+    tmp_path: Path, changes: dict[str, Any], words: list[str]
+) -> None:
+    path = write_study(tmp_path, **changes)
+    with pytest.raises(UserError) as caught:
+        load_study(path)
+    message = str(caught.value)
+    assert str(path) in message
+    for word in words:
+        assert word in message
+    assert len(message.splitlines()) <= 6
+
+
+def test_overrides_replace_the_files_own_values(tmp_path: Path) -> None:
+    path = write_study(tmp_path)
+    study = load_study(path, ["seeds=[7]", "base.training.max_steps=11"])
+    assert study.seeds == [7]
+    assert study.base["training"]["max_steps"] == 11

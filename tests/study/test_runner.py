@@ -1,0 +1,142 @@
+"""Doing jobs: kept when finished, tried again when broken, apart from each other."""
+
+import os
+import signal
+import threading
+from pathlib import Path
+
+import psutil
+import pytest
+
+from otr import runs
+from otr.study.file import load_study
+from otr.study.plan import Job, planned_jobs
+from otr.study.runner import Progress, Stopped, do, last_row, run_jobs
+from tests.study.studies import write_study
+
+
+def jobs_of(folder: Path, **changes: object) -> list[Job]:
+    return planned_jobs(load_study(write_study(folder, **changes)))
+
+
+def quiet(progress: Progress) -> None:
+    """Show nothing."""
+
+
+def state(folder: Path) -> dict[str, tuple[int, int]]:
+    """Every file with its inode and time of change."""
+    found = {str(path): path.stat() for path in folder.rglob("*") if path.is_file()}
+    return {name: (stat.st_ino, stat.st_mtime_ns) for name, stat in found.items()}
+
+
+@pytest.mark.slow
+def test_a_broken_run_is_reported_and_tried_again_and_finished_ones_are_left_alone(
+    tmp_path: Path,
+) -> None:
+    jobs = jobs_of(tmp_path, seeds=[0], learning_rates=[1e-3, 1e30])
+    shown: list[int] = []
+    progress = run_jobs(jobs, num_processes=2, show=lambda now: shown.append(now.num_done))
+    assert {job.name for job in progress.failed} == {
+        "sft-1e+30-seed-0",
+        "otr-num_rollouts-8-1e+30-seed-0",
+    }
+    assert [job.name for job in progress.finished if job.run is None] == ["untuned"]
+    assert len(progress.finished) == 3
+    assert shown == sorted(shown) and shown[-1] == 5
+    failed = tmp_path / "out" / "sft-1e+30-seed-0"
+    assert "loss of step" in runs.read_json(failed / runs.FAILED)["error"]
+    assert "FloatingPointError" in (tmp_path / "out/logs/sft-1e+30-seed-0.txt").read_text()
+    assert last_row(progress.finished[-1])["step"] == 3
+
+    before = {job.name: state(job.folder) for job in progress.finished}
+    again = run_jobs(jobs, num_processes=1, show=quiet)
+    assert {job.name for job in again.failed} == {job.name for job in progress.failed}
+    assert again.finished == []
+    assert {job.name: state(job.folder) for job in progress.finished} == before
+
+
+@pytest.mark.slow
+def test_a_signal_ends_the_processes_and_a_killed_one_counts_as_failed(tmp_path: Path) -> None:
+    base = {"training": {"max_steps": 100_000, "per_device_train_batch_size": 1}}
+    study = load_study(write_study(tmp_path))
+    study = study.model_copy(update={"base": study.base | base})
+    jobs = planned_jobs(study)[1:]
+    killed, ended = [], []
+
+    def kill_then_stop(progress: Progress) -> None:
+        started = [job for job in progress.running if last_row(job).get("step")]
+        if started and not killed:
+            name = started[0].name
+            os.kill(_process_of(name, tmp_path), signal.SIGKILL)
+            killed.append(name)
+        if progress.failed and len(started) == 2 and not ended:
+            ended.extend(_process_of(job.name, tmp_path) for job in started)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Stopped):
+        run_jobs(jobs, num_processes=2, show=kill_then_stop)
+    error = runs.read_json(tmp_path / "out" / killed[0] / runs.FAILED)["error"]
+    assert "SIGKILL" in error and "memory" in error
+    assert len(ended) == 2
+    assert not any(psutil.pid_exists(pid) for pid in ended)
+
+
+def _process_of(name: str, folder: Path) -> int:
+    """The process that writes a job's log."""
+    log = folder / "out" / "logs" / f"{name}.txt"
+    for process in psutil.process_iter():
+        try:
+            if os.readlink(f"/proc/{process.pid}/fd/1") == str(log):
+                return process.pid
+        except OSError:
+            continue
+    raise AssertionError(f"no process writes {log}")
+
+
+def test_an_interrupted_evaluation_does_not_train_again(tmp_path: Path) -> None:
+    job = jobs_of(tmp_path, seeds=[0])[1]
+    do(job)
+    assert job.is_finished
+    weights = state(job.folder / runs.MODEL)
+    metrics = (job.folder / runs.METRICS).read_bytes()
+    (job.folder / runs.SCORES).unlink()
+    do(job)
+    assert job.is_finished
+    assert state(job.folder / runs.MODEL) == weights
+    assert (job.folder / runs.METRICS).read_bytes() == metrics
+
+
+def test_models_are_removed_once_scored_where_they_are_not_kept(tmp_path: Path) -> None:
+    job = jobs_of(tmp_path, seeds=[0], keep_models="none")[1]
+    do(job)
+    assert job.is_finished
+    assert not (job.folder / runs.MODEL).exists()
+
+
+def test_waiting_runs_whose_budget_is_unknown_come_after_those_that_measure_it(
+    tmp_path: Path,
+) -> None:
+    from otr.study.runner import _next
+
+    jobs = jobs_of(tmp_path, objectives=[{"name": "sft"}, {"name": "grpo"}], seeds=[0])
+    _, first, baseline = jobs
+    assert _next([baseline, first], []) is first
+    assert _next([baseline], [first]) is None
+    assert _next([baseline], []) is baseline
+
+
+def test_signals_are_left_alone_outside_the_main_thread(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    caught: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            run_jobs([], num_processes=1, show=quiet)
+        except BaseException as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert caught == []
+    assert signal.getsignal(signal.SIGTERM) is before
