@@ -1,0 +1,54 @@
+"""`python -m evidence run` repeats the committed study; `report` writes docs/results.md from it."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from evidence.files import RESULTS, write_results
+from evidence.plan import CASES, study
+from evidence.report import DOCUMENT, document
+from otr import runs
+
+
+def main() -> int:
+    """Parse, call, print."""
+    parser = argparse.ArgumentParser(prog="python -m evidence", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="run what is missing of the study")
+    run.add_argument("names", nargs="*", metavar="REGIME", help="only these")
+    run.add_argument("--output", type=Path, default=Path("runs/evidence"), metavar="DIR")
+    run.add_argument("--jobs", type=int, metavar="N", help="runs at once")
+    report = commands.add_parser("report", help=f"write {DOCUMENT} from the committed files")
+    report.add_argument("--check", action="store_true", help="only say whether it is up to date")
+    arguments = parser.parse_args()
+    if arguments.command == "run":
+        return _run(arguments.names, arguments.output, arguments.jobs)
+    return _report(arguments.check)
+
+
+def _run(names: list[str], output: Path, jobs: int | None) -> int:
+    from otr.quiet import quiet_libraries
+    from otr.study.pipeline import run_studies
+
+    quiet_libraries()
+    for case in CASES:
+        if names and case.regime.name not in names:
+            continue
+        (comparison,) = run_studies([study(case, output)], num_processes=jobs)
+        write_results(RESULTS / f"{case.regime.name}.jsonl", comparison.as_json())
+    return 0
+
+
+def _report(check: bool) -> int:
+    text = document()
+    if not check:
+        runs.write_text(DOCUMENT, text)
+        return 0
+    if DOCUMENT.read_text(encoding="utf-8") == text:
+        return 0
+    print(f"{DOCUMENT} is out of date: python -m evidence report", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,166 @@
+"""docs/results.md: tables from the committed files, between paragraphs written by hand."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from evidence.files import read_results
+from evidence.plan import CASES, FAMILY, LEARNING_RATES, SEEDS, SETTINGS
+from otr.evaluation.comparison import compare
+
+DOCUMENT = Path(__file__).parents[1] / "docs" / "results.md"
+_READING = Path(__file__).parent / "reading.md"
+
+_GROUPS = {
+    "in_domain": "trained task",
+    "out_of_domain": "longer operands and another phrasing",
+    "retention": "other tasks",
+}
+
+Results = dict[str, Any]
+
+
+def document() -> str:
+    """The whole page: reading.md with each line `[[name]]` or `[[name: argument]]` replaced by the
+    table it names."""
+    tables: dict[str, Callable[..., list[str]]] = {
+        "overview": _overview,
+        "counts": _counts,
+        "regime": _regime,
+        "settings": _settings,
+        "size": _size,
+    }
+    lines = []
+    for line in _READING.read_text(encoding="utf-8").splitlines():
+        if line.startswith("[[") and line.endswith("]]"):
+            name, _, argument = line[2:-2].partition(": ")
+            lines += tables[name](*([argument] if argument else []))
+        else:
+            lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+def results(name: str, methods: list[Results] | None = None) -> Results:
+    """A regime's results, compared anew; of some methods only, the first being the reference."""
+    header, rows = read_results(name)
+    if methods is not None:
+        wanted = [_key(options) for options in methods]
+        rows = [row for row in rows if _key(row["objective"]) in wanted]
+        rows.sort(key=lambda row: wanted.index(_key(row["objective"])))
+        header["failed"] = [row for row in header["failed"] if _key(row["objective"]) in wanted]
+    return compare(header.pop("name"), header.pop("title"), rows, **header).as_json()
+
+
+def _size() -> list[str]:
+    """How many runs there are."""
+    rows = [read_results(case.regime.name) for case in CASES]
+    num_runs, num_failed = (
+        sum(len(each) for _, each in rows),
+        sum(len(header["failed"]) for header, _ in rows),
+    )
+    rates = ", ".join(f"{rate:g}" for rate in LEARNING_RATES)
+    return [
+        f"{num_runs} runs, {num_failed} of them failed: {len(CASES)} regimes, {len(SEEDS)} seeds, "
+        f"learning rates {rates}."
+    ]
+
+
+def _overview(group: str) -> list[str]:
+    """Every method of the family in every regime: its difference to SFT on a group."""
+    by_regime = {case.regime.name: results(case.regime.name, FAMILY) for case in CASES}
+    labels = [method["label"] for method in next(iter(by_regime.values()))["methods"]]
+    rows = [["", *by_regime], ["untuned", *(_untuned(each, group) for each in by_regime.values())]]
+    for label in labels:
+        row = [label]
+        for each in by_regime.values():
+            method = next(m for m in each["methods"] if m["label"] == label)
+            row.append(_cell(method, group, is_first=label == labels[0]))
+        rows.append(row)
+    return _table(rows)
+
+
+def _counts() -> list[str]:
+    """How often each method was ahead of SFT, behind it or neither, on each group."""
+    rows = [["", *(f"{words}: ahead, even, behind" for words in _GROUPS.values())]]
+    each_regime = [results(case.regime.name, FAMILY) for case in CASES]
+    for index, method in enumerate(each_regime[0]["methods"][1:], start=1):
+        row = [method["label"]]
+        for group in _GROUPS:
+            found = [each["methods"][index]["difference"].get(group) for each in each_regime]
+            told = [d["mean"] for d in found if d is not None and d["distinguishable"]]
+            ahead = sum(mean > 0 for mean in told)
+            row.append(f"{ahead}, {len(found) - len(told)}, {len(told) - ahead}")
+        rows.append(row)
+    return _table(rows)
+
+
+def _regime(name: str) -> list[str]:
+    """A regime's methods in full, with the verdicts that are more than `not distinguishable`."""
+    each = results(name)
+    header = ["", "learning rate", *(words for words in _GROUPS.values())]
+    rows = [header, ["untuned", "", *(_untuned(each, group) for group in _GROUPS)]]
+    for method in each["methods"]:
+        rate = "–" if method["learning_rate"] is None else f"{method['learning_rate']:g}"
+        edge = "*" if method["at_edge"] else ""
+        scores = [_score(method["scores"].get(group)) for group in _GROUPS]
+        rows.append([method["label"], rate + edge, *scores])
+    return _table(rows)
+
+
+def _settings(name: str) -> list[str]:
+    """OTR with one setting changed, against OTR with its defaults."""
+    otr = next(options for options in FAMILY if options == {"name": "otr"})
+    exact = {"name": "otr", "num_rollouts": "exact"}
+    each = results(name, [otr, exact, *SETTINGS])
+    rows = [["", "learning rate", *_GROUPS.values()]]
+    for method in each["methods"]:
+        first = method is each["methods"][0]
+        cells = [_cell(method, group, is_first=first) for group in _GROUPS]
+        rows.append([method["label"], f"{method['learning_rate']:g}", *cells])
+    return _table(rows)
+
+
+def _cell(method: Results, group: str, *, is_first: bool) -> str:
+    """The reference's score; for others the difference in points, bold where it is told apart."""
+    if is_first:
+        return _score(method["scores"].get(group))
+    difference = method["difference"].get(group)
+    if difference is None or difference["interval_95"] is None:
+        return "–"
+    low, high = (_points(value) for value in difference["interval_95"])
+    text = f"{_points(difference['mean'])} ({low} to {high})"
+    return f"**{text}**" if difference["distinguishable"] else text
+
+
+def _score(estimate: Results | None) -> str:
+    if estimate is None:
+        return "–"
+    text = f"{100 * estimate['mean']:.1f}"
+    if estimate["interval_95"] is None:
+        return text
+    low, high = estimate["interval_95"]
+    return f"{text} ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def _untuned(each: Results, group: str) -> str:
+    names = each["benchmarks"][group]
+    return f"{100 * sum(each['untuned'][name]['accuracy'] for name in names) / len(names):.1f}"
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:+.1f}".replace("-", "−")
+
+
+def _key(options: Results) -> str:
+    """An objective with every option spelled out, so that equal ones are equal texts."""
+    from otr.objectives import objective_from_options, options_of
+    from otr.study.file import GRPO
+
+    if options["name"] == GRPO:
+        return GRPO
+    return str(sorted(options_of(objective_from_options(options)).items()))
+
+
+def _table(rows: list[list[str]]) -> list[str]:
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return [lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]

@@ -1,0 +1,160 @@
+"""`otr compare` as a user runs it: stopped, killed, started again, and what it leaves."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from otr import runs
+from tests.study.studies import write_study
+
+FOUR = [
+    {"name": "sft"},
+    {"name": "dft"},
+    {"name": "otr", "num_rollouts": 16},
+    {"name": "otr", "num_rollouts": "exact"},
+]
+WAIT_SECONDS = 120
+
+
+def started(*words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "otr.commands.main", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+
+
+def compare(*words: str) -> subprocess.CompletedProcess[str]:
+    process = started("compare", *words)
+    out, err = process.communicate(timeout=300)
+    return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+
+def scored(folder: Path) -> dict[str, tuple[int, int]]:
+    """The runs that are finished, with what would change if one were done again."""
+    return {
+        path.parent.name: (path.stat().st_ino, path.stat().st_mtime_ns)
+        for path in folder.glob("*/" + runs.SCORES)
+    }
+
+
+def wait_for(num_runs: int, folder: Path) -> None:
+    """Until so many runs are scored and another one is training."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < deadline:
+        training = set(path.parent.name for path in folder.glob("*/" + runs.METRICS))
+        if len(scored(folder)) >= num_runs and training - scored(folder).keys():
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"only {len(scored(folder))} runs after {WAIT_SECONDS} s")
+
+
+@pytest.mark.slow
+def test_a_study_that_is_stopped_and_killed_goes_on_without_repeating_a_run(
+    tmp_path: Path,
+) -> None:
+    path = write_study(tmp_path, objectives=FOUR)
+    document = path.read_text().replace("max_steps: 3", "max_steps: 25")
+    assert document != path.read_text()
+    path.write_text(document)
+    out = tmp_path / "out"
+
+    stopped = started("compare", str(path), "--jobs", "2")
+    wait_for(2, out)
+    stopped.send_signal(signal.SIGTERM)
+    _, err = stopped.communicate(timeout=60)
+    assert stopped.returncode == 75, err
+    assert "the same command goes on" in err
+    assert not (out / runs.RESULTS).exists()
+    first = scored(out)
+
+    killed = started("compare", str(path), "--jobs", "2")
+    wait_for(len(first) + 1, out)
+    children = psutil.Process(killed.pid).children(recursive=True)
+    killed.kill()
+    killed.communicate(timeout=60)
+    # Nothing goes on writing behind the next start's back.
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert not alive
+    second = scored(out)
+    assert first.items() <= second.items()
+
+    done = compare(str(path), "--jobs", "2")
+    assert done.returncode == 0, done.stderr
+    assert second.items() <= scored(out).items()
+    assert len(scored(out)) == 9
+    assert f"{len(second)} kept from before" in done.stderr
+
+    results = json.loads((out / runs.RESULTS).read_text())
+    assert [method["objective"]["name"] for method in results["methods"]] == [
+        "sft",
+        "dft",
+        "otr",
+        "otr",
+    ]
+    assert all(len(method["runs"]) == 2 for method in results["methods"])
+    for verdict in results["verdicts"]:
+        assert verdict in done.stdout
+    report = (out / runs.REPORT).read_text()
+    assert "OTR (exact)" in report and "Content-Security-Policy" in report
+    again = compare(str(path))
+    assert again.returncode == 0 and again.stdout == done.stdout
+
+
+@pytest.mark.slow
+def test_a_failed_run_is_in_the_verdict_and_the_exit_status(tmp_path: Path) -> None:
+    path = write_study(tmp_path, limit=2)
+    (tmp_path / "seed-1.jsonl").write_text("no JSON\n")
+    done = compare(str(path))
+    assert done.returncode == 1, done.stderr
+    results = json.loads((tmp_path / "out" / runs.RESULTS).read_text())
+    assert [failure["run"] for failure in results["failed"]] == [
+        "sft-0.001-seed-1",
+        "otr-num_rollouts-8-0.001-seed-1",
+    ]
+    assert all("line 1" in failure["error"] for failure in results["failed"])
+    assert any("1 of 2 runs failed" in line for line in done.stdout.splitlines())
+    assert "sft-0.001-seed-1" in (tmp_path / "out" / runs.REPORT).read_text()
+
+
+def test_a_second_otr_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    from filelock import FileLock
+
+    from otr.errors import UserError
+    from otr.study.file import load_study
+    from otr.study.pipeline import run_studies
+
+    path = write_study(tmp_path)
+    (tmp_path / "out").mkdir()
+    with FileLock(tmp_path / "out" / ".lock"), pytest.raises(UserError, match="at work"):
+        run_studies([load_study(path)])
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("base.data.train=nowhere.jsonl", "nowhere.jsonl"),
+        ("benchmarks.in_domain=[demo/in_domian]", "did you mean 'demo/in_domain'"),
+        ("base.training.max_stepz=3", "did you mean 'max_steps'"),
+    ],
+)
+def test_what_no_run_could_do_with_is_found_before_the_first(
+    tmp_path: Path, override: str, words: str
+) -> None:
+    from otr.errors import UserError
+    from otr.study.file import load_study
+    from otr.study.pipeline import run_studies
+
+    with pytest.raises(UserError) as caught:
+        run_studies([load_study(write_study(tmp_path), [override])])
+    assert words in str(caught.value)
+    assert not (tmp_path / "out").exists()
