@@ -9,7 +9,7 @@ from otr.study.embedded import embedded_study
 from otr.study.file import Study
 
 SEEDS = [0, 1, 2, 3, 4]
-LEARNING_RATES = [1e-4, 4e-4, 1.6e-3]
+LEARNING_RATES = [2.5e-5, 1e-4, 4e-4, 1.6e-3]
 
 _FORWARD = {"kl": 0.05, "direction": "forward"}
 
