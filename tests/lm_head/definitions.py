@@ -66,6 +66,34 @@ def otr_exact(temperature: float, wrong_reward: float) -> Definition:
     return loss
 
 
+def otr_exact_adaptive(
+    temperature: float, wrong_reward: float, least_chance: float, max_temperature: float
+) -> Definition:
+    """Of each token the first doubled temperature at which its label has the chance, or the last."""
+
+    def loss(logits_TV: Tensor, labels_T: Tensor, words_TK: Tensor | None) -> Tensor:
+        losses = []
+        for logits_V, label in zip(logits_TV, labels_T, strict=True):
+            kappa = temperature
+            while (logits_V / kappa).softmax(-1)[label] < least_chance:
+                if 2 * kappa > max_temperature:
+                    break
+                kappa *= 2
+            one = otr_exact(kappa, wrong_reward)(logits_V[None], label[None], None)
+            losses.append(one[0])
+        return torch.stack(losses)
+
+    return loss
+
+
+def mixed(share: float, first: Definition, second: Definition) -> Definition:
+    def loss(logits_TV: Tensor, labels_T: Tensor, words_TK: Tensor | None) -> Tensor:
+        own = second(logits_TV, labels_T, words_TK)
+        return share * first(logits_TV, labels_T, words_TK) + (1 - share) * own
+
+    return loss
+
+
 def label_smoothing(epsilon: float) -> Definition:
     def loss(logits_TV: Tensor, labels_T: Tensor, words_TK: Tensor | None) -> Tensor:
         return torch.nn.functional.cross_entropy(
@@ -262,6 +290,21 @@ CASES: dict[str, tuple[Objective, Definition]] = {
         OTR(num_rollouts="exact", temperature=1.0, wrong_reward=0.2),
         otr_exact(1.0, 0.2),
     ),
+    "otr-adaptive": (OTR(num_rollouts=64, least_chance=0.02), otr_sampled(-0.1)),
+    "otr-adaptive-with-floor": (
+        OTR(num_rollouts=32, least_chance=0.02, floor=0.05),
+        otr_with_floor(-0.1, 0.05),
+    ),
+    "otr-exact-adaptive": (
+        OTR(num_rollouts="exact", least_chance=0.01, max_temperature=8.0),
+        otr_exact_adaptive(1.3, -0.1, 0.01, 8.0),
+    ),
+    "otr-mixed": (OTR(sft_share=0.3), mixed(0.3, sft, otr_sampled(-0.1))),
+    "otr-exact-mixed": (
+        OTR(num_rollouts="exact", sft_share=0.6),
+        mixed(0.6, sft, otr_exact(1.3, -0.1)),
+    ),
+    "otr-all-sft": (OTR(sft_share=1.0), sft),
     "label-smoothing": (LabelSmoothing(epsilon=0.2), label_smoothing(0.2)),
     "power": (Power(alpha=0.5), power(0.5)),
     "power-of-nothing": (Power(alpha=0.0), power(0.0)),

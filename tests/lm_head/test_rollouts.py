@@ -106,8 +106,9 @@ def test_an_improbable_label_is_hit_as_often_as_its_probability_says() -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("least_chance", [0.0, 0.003])
 def test_order_subset_and_chunk_of_the_tokens_change_no_rollout(
-    backend: str, monkeypatch: pytest.MonkeyPatch
+    backend: str, least_chance: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     num_tokens = 30 if is_interpreted(backend) else 300
     generator = torch.Generator().manual_seed(9)
@@ -115,7 +116,7 @@ def test_order_subset_and_chunk_of_the_tokens_change_no_rollout(
     labels = torch.randint(0, 777, (num_tokens,), generator=generator)
     labels[::7] = -100
     keys = torch.randint(-(2**62), 2**62, (num_tokens,), generator=generator)
-    objective = OTR(num_rollouts=33)
+    objective = OTR(num_rollouts=33, least_chance=least_chance)
     whole = drawn(logits, labels, objective, token_keys=keys, seed=2**63 + 5, backend=backend)
 
     order = torch.randperm(num_tokens, generator=generator)
@@ -170,8 +171,12 @@ def test_rollouts_from_hidden_states_do_not_depend_on_the_rows_around_them() -> 
 
 
 @pytest.mark.parametrize("backend", FAST_BACKENDS)
-@pytest.mark.parametrize("wrong_reward", [0.0, -0.1])
-def test_the_sampled_gradient_averages_to_the_exact_one(backend: str, wrong_reward: float) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [{"wrong_reward": 0.0}, {"wrong_reward": -0.1}, {"least_chance": 0.03}, {"sft_share": 0.4}],
+    ids=str,
+)
+def test_the_sampled_gradient_averages_to_the_exact_one(backend: str, options: dict) -> None:
     generator = torch.Generator().manual_seed(6)
     logits = torch.randn(12, 40, generator=generator, dtype=torch.float64).to(device(backend))
     labels = torch.randint(0, 40, (12,), generator=generator).to(device(backend))
@@ -182,10 +187,8 @@ def test_the_sampled_gradient_averages_to_the_exact_one(backend: str, wrong_rewa
         assert leaf.grad is not None
         return leaf.grad
 
-    exact = gradient(OTR(num_rollouts="exact", wrong_reward=wrong_reward), 0)
-    sampled = torch.stack(
-        [gradient(OTR(num_rollouts=64, wrong_reward=wrong_reward), seed) for seed in range(400)]
-    )
+    exact = gradient(OTR(num_rollouts="exact", **options), 0)
+    sampled = torch.stack([gradient(OTR(num_rollouts=64, **options), seed) for seed in range(400)])
     standard_error = sampled.std(0) / 400**0.5
     z_scores = (sampled.mean(0) - exact) / standard_error.clamp(min=1e-12)
     # 480 entries: the squares of unit normals average to 1 within a few times (2 / 480)^0.5.

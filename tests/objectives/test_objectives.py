@@ -1,8 +1,18 @@
 """Options of the objectives, and their names in a run file."""
 
 import pytest
+import torch
 
-from otr.objectives import ALL, DFT, OTR, SFT, Anchor, objective_from_options, options_of
+from otr.objectives import (
+    ALL,
+    DFT,
+    OTR,
+    SFT,
+    Anchor,
+    Statistics,
+    objective_from_options,
+    options_of,
+)
 
 
 def test_a_run_file_and_python_give_the_same_objective() -> None:
@@ -37,6 +47,16 @@ def test_a_run_file_and_python_give_the_same_objective() -> None:
         ({"name": "otr", "temperature": "hot"}, "must be a finite number, found 'hot'"),
         ({"name": "otr", "wrong_reward": 1}, "objective.wrong_reward must be below 1, found 1"),
         ({"name": "otr", "wrong_reward": None}, "found None"),
+        (
+            {"name": "otr", "least_chance": 1},
+            "least_chance must be at least 0 and below 1, found 1",
+        ),
+        (
+            {"name": "otr", "least_chance": 0.1, "max_temperature": 1.0},
+            "objective.max_temperature must be at least the temperature, 1.3, found 1.0",
+        ),
+        ({"name": "otr", "sft_share": 1.1}, "sft_share must be at least 0 and at most 1"),
+        ({"name": "otr", "sft_until": -1}, "sft_until must be at least 0 and at most 1"),
         ({"name": "sft", "anchor": {"kl": 0}}, "objective.anchor.kl must be above 0, found 0"),
         ({"name": "sft", "anchor": {"k": 1}}, "objective.anchor.k: no such option"),
         ({"name": "sft", "anchor": {"direction": "up"}}, "anchor.direction must be forward or"),
@@ -61,3 +81,30 @@ def test_a_wrong_option_is_named_with_the_way_out(options: dict, message: str) -
 def test_objectives_are_frozen() -> None:
     with pytest.raises(AttributeError):
         OTR().temperature = 2.0  # type: ignore[misc]
+
+
+def test_a_schedule_goes_in_a_straight_line_from_sft_to_the_objective_s_own_weights() -> None:
+    objective = OTR(sft_until=0.5, sft_share=0.2)
+    shares = []
+    for progress in (0.0, 0.125, 0.25, 0.45, 0.5, 1.0):
+        now = objective.at(progress)
+        assert isinstance(now, OTR)
+        shares.append(now.sft_share)
+    assert shares == pytest.approx([1.0, 0.75, 0.5, 0.2, 0.2, 0.2])
+    assert OTR().at(0.3) == OTR()
+    assert SFT().at(0.3) == SFT()
+
+
+def test_a_token_is_sampled_hotter_until_its_label_has_a_chance() -> None:
+    objective = OTR(temperature=1.0, least_chance=0.1, max_temperature=4.0)
+    chances_T = torch.tensor([0.5, 0.05, 0.1])
+    known = Statistics(log_prob_T=chances_T.log(), entropy_T=chances_T, rollout_prob_T=chances_T)
+    temperatures = [objective.temperature]
+    while (substitute := objective.substitute(known)) is not None:
+        which_T, hotter = substitute
+        assert which_T.tolist() == [False, True, False]
+        assert isinstance(hotter, OTR)
+        objective = hotter
+        temperatures.append(hotter.temperature)
+    assert temperatures == [1.0, 2.0, 4.0]
+    assert OTR().substitute(known) is None

@@ -153,6 +153,14 @@ def test_every_objective_logs_the_same_columns(tmp_path: Path) -> None:
             assert 0 <= line["hit_rate"] <= 1 and line["peak_memory_mb"] > 10
 
 
+def test_a_schedule_from_sft_follows_the_training(tmp_path: Path) -> None:
+    logs, _ = trained(OTRTrainer, tmp_path, objective=OTR(sft_until=1.0), max_steps=4)
+    assert logs[0]["loss"] == pytest.approx(logs[0]["nll"], rel=1e-5)
+    for line, share in zip(logs, (1.0, 0.75, 0.5, 0.25), strict=True):
+        mixed = share + (1 - share) * line["hit_rate"]
+        assert line["target_weight"] == pytest.approx(mixed, rel=1e-4)
+
+
 def test_a_compiled_model_trains_the_same_and_is_not_compiled_again_every_step(
     tmp_path: Path,
 ) -> None:

@@ -5,12 +5,14 @@ Written for reading, not for speed: it makes [T, V] tensors. Every other backend
 Shapes: T tokens, D width, V vocabulary, K rollouts.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from otr.lm_head import rollouts
 from otr.lm_head.call import IGNORED, Call, HeadOutput, compute_dtype, hit_rate
-from otr.objectives import Needs, Statistics, Weights
+from otr.objectives import Needs, Objective, Statistics, Weights
 
 
 def linear_head(hidden_TD: Tensor, weight_VD: Tensor, bias_V: Tensor | None, call: Call):
@@ -35,17 +37,14 @@ def logits_head(logits_TV: Tensor, call: Call, log_rho_TV: Tensor | None = None)
     log_pi_TV = logits_TV.log_softmax(-1)
     needs = call.objective.needs()
     with torch.no_grad():
-        words_TK = _draw(logits_TV, labels_T, needs, call.seed, call.keys_T[kept_T])
-        statistics = _statistics(logits_TV, labels_T, needs, words_TK)
-        weights = call.objective.all_weights(statistics)
-        weights_TV = _dense(weights, logits_TV, labels_T, needs, words_TK)
-    losses_T = -(weights_TV * log_pi_TV).sum(-1)
-    if weights.entropy_T is not None:
-        losses_T = losses_T + weights.entropy_T * (log_pi_TV.exp() * log_pi_TV).sum(-1)
+        found = _found(call.objective, logits_TV, labels_T, call.keys_T[kept_T], call.seed)
+    losses_T = -(found.weights_TV * log_pi_TV).sum(-1)
+    if found.entropy_weight_T is not None:
+        losses_T = losses_T + found.entropy_weight_T * (log_pi_TV.exp() * log_pi_TV).sum(-1)
     loss = losses_T.sum() / call.num_tokens
-    if weights.loss_T is not None:
+    if found.loss_T is not None:
         # The value of one expression with the gradient of the other.
-        loss = loss + (weights.loss_T.sum() / call.num_tokens - loss).detach()
+        loss = loss + (found.loss_T.sum() / call.num_tokens - loss).detach()
     anchor = call.objective.anchor
     if anchor is not None and log_rho_TV is not None:
         log_rho_TV = log_rho_TV[kept_T]
@@ -54,9 +53,7 @@ def logits_head(logits_TV: Tensor, call: Call, log_rho_TV: Tensor | None = None)
         divergence = torch.nn.functional.kl_div(*pair, reduction="sum", log_target=True)
         loss = loss + anchor.kl * divergence / call.num_tokens
 
-    hit_rate_T = hit_rate(statistics, needs)
-    reward_T = hit_rate_T if weights.reward_T is None else weights.reward_T
-    label_weight_T = weights_TV.gather(1, labels_T[:, None])[:, 0]
+    label_weight_T = found.weights_TV.gather(1, labels_T[:, None])[:, 0]
     if anchor is not None and log_rho_TV is not None and anchor.direction == "forward":
         log_rho_T = log_rho_TV.gather(1, labels_T[:, None])[:, 0]
         label_weight_T = label_weight_T + anchor.kl * log_rho_T.exp()
@@ -66,19 +63,61 @@ def logits_head(logits_TV: Tensor, call: Call, log_rho_TV: Tensor | None = None)
         return value_T.new_zeros(kept_T.shape).masked_scatter(kept_T, value_T.detach())
 
     all_words_TK = None
-    if call.return_rollouts and words_TK is not None:
-        all_words_TK = words_TK.new_full((len(kept_T), needs.num_rollouts), -1)
-        all_words_TK[kept_T] = words_TK
+    if call.return_rollouts and found.words_TK is not None:
+        all_words_TK = found.words_TK.new_full((len(kept_T), needs.num_rollouts), -1)
+        all_words_TK[kept_T] = found.words_TK
     return HeadOutput(
         loss=loss,
-        log_prob=everywhere(statistics.log_prob_T),
-        entropy=everywhere(statistics.entropy_T),
-        hit_rate=everywhere(hit_rate_T),
-        reward=everywhere(reward_T),
+        log_prob=everywhere(found.log_prob_T),
+        entropy=everywhere(found.entropy_T),
+        hit_rate=everywhere(found.hit_rate_T),
+        reward=everywhere(found.reward_T),
         target_weight=everywhere(label_weight_T),
         is_top1=everywhere(is_top1_T),
         rollouts=all_words_TK,
     )
+
+
+@dataclass(kw_only=True)
+class _Found:
+    """What an objective makes of each token."""
+
+    weights_TV: Tensor
+    entropy_weight_T: Tensor | None
+    loss_T: Tensor | None
+    log_prob_T: Tensor
+    entropy_T: Tensor
+    hit_rate_T: Tensor
+    reward_T: Tensor
+    words_TK: Tensor | None
+
+
+def _found(
+    objective: Objective, logits_TV: Tensor, labels_T: Tensor, keys_T: Tensor, seed: int
+) -> _Found:
+    needs = objective.needs()
+    words_TK = _draw(logits_TV, labels_T, needs, seed, keys_T)
+    statistics = _statistics(logits_TV, labels_T, needs, words_TK)
+    weights = objective.all_weights(statistics)
+    hit_rate_T = hit_rate(statistics, needs)
+    found = _Found(
+        weights_TV=_dense(weights, logits_TV, labels_T, needs, words_TK),
+        entropy_weight_T=weights.entropy_T,
+        loss_T=weights.loss_T,
+        log_prob_T=statistics.log_prob_T,
+        entropy_T=statistics.entropy_T,
+        hit_rate_T=hit_rate_T,
+        reward_T=hit_rate_T.clone() if weights.reward_T is None else weights.reward_T,
+        words_TK=words_TK,
+    )
+    substitute = objective.substitute(statistics)
+    if substitute is not None and substitute[0].any():
+        which_T, other = substitute
+        others = _found(other, logits_TV[which_T], labels_T[which_T], keys_T[which_T], seed)
+        for name, value in vars(others).items():
+            if value is not None:
+                getattr(found, name)[which_T] = value
+    return found
 
 
 def _transformed(raw_TV: Tensor, call: Call) -> Tensor:

@@ -3,7 +3,7 @@
 Shapes: R rows, V vocabulary, K rollouts, N single columns. `shifted` logits are z - max z.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -34,21 +34,39 @@ def process_rows(
     """Losses and statistics of the head's raw output, which is overwritten; its gradient, not yet
     divided by the number of tokens, is written to `gradient_RV`, which may be the same tensor.
     `reference_RV` is the raw output of an anchor's reference, and is overwritten too."""
+    transform = LogitTransform(scale=call.logit_scale, softcap=call.logit_softcap)
+    return _process(logits_RV, index, call, passes, gradient_RV, reference_RV, transform, transform)
+
+
+def _process(
+    logits_RV: Tensor,
+    index: Tensor,
+    call: Call,
+    passes: Passes,
+    gradient_RV: Tensor | None,
+    reference_RV: Tensor | None,
+    untransformed: LogitTransform,
+    transform: LogitTransform,
+) -> Rows:
+    """The same of logits to which `untransformed` has yet to be done, of what is to be done in all."""
     labels_R, keys_R = call.labels_T[index], call.keys_T[index]
     needs = call.objective.needs()
-    transform = LogitTransform(scale=call.logit_scale, softcap=call.logit_softcap)
     searches = needs.missed_words or needs.missed_statistics or call.return_rollouts
-    sums = passes.sums(logits_RV, transform, needs, needs.num_rollouts > 0 and searches)
+    sums = passes.sums(logits_RV, untransformed, needs, needs.num_rollouts > 0 and searches)
     label_logit_R = logits_RV.gather(1, labels_R[:, None])[:, 0]
     rollout_prob_R = words_RK = None
     if needs.temperature is not None:
         rollout_prob_R = _rollout_prob(label_logit_R, sums, needs.temperature)
+    known = Statistics(
+        log_prob_T=_log_prob(label_logit_R, sums),
+        entropy_T=sums.entropy_R,
+        rollout_prob_T=rollout_prob_R,
+    )
+    substituted = _substituted(logits_RV, index, call, passes, reference_RV, transform, known)
     if needs.num_rollouts:
         assert rollout_prob_R is not None
         words_RK = passes.words(logits_RV, labels_R, keys_R, rollout_prob_R, sums, needs, call.seed)
-    statistics = _statistics(
-        logits_RV, labels_R, label_logit_R, rollout_prob_R, sums, needs, words_RK
-    )
+    statistics = _with_draws(known, logits_RV, labels_R, sums, needs, words_RK)
     weights = call.objective.all_weights(statistics)
     losses_R = _losses(logits_RV, labels_R, sums, statistics, weights, words_RK)
     anchor = call.objective.anchor
@@ -62,14 +80,18 @@ def process_rows(
             log_rho_R = reference_RV.gather(1, labels_R[:, None])[:, 0]
             label_weight_R = label_weight_R + anchor.kl * log_rho_R.exp()
     hit_rate_R = hit_rate(statistics, needs)
-    per_token = {
-        "log_prob": statistics.log_prob_T,
-        "entropy": statistics.entropy_T,
-        "hit_rate": hit_rate_R,
-        "reward": hit_rate_R if weights.reward_T is None else weights.reward_T,
-        "target_weight": label_weight_R,
-        "is_top1": label_logit_R == sums.top_R,
-    }
+    rows = Rows(
+        losses_R=losses_R,
+        per_token={
+            "log_prob": statistics.log_prob_T,
+            "entropy": statistics.entropy_T,
+            "hit_rate": hit_rate_R,
+            "reward": hit_rate_R if weights.reward_T is None else weights.reward_T,
+            "target_weight": label_weight_R,
+            "is_top1": label_logit_R == sums.top_R,
+        },
+        words_RK=words_RK,
+    )
     if gradient_RV is not None:
         gradient = _gradient(logits_RV, labels_R, weights, words_RK, needs, transform)
         if anchor is not None:
@@ -80,18 +102,74 @@ def process_rows(
         passes.write_gradient(logits_RV, gradient_RV, gradient, sums, transform, needs.temperature)
         if reference_RV is not None:
             gradient_RV += reference_RV
-    return Rows(losses_R=losses_R, per_token=per_token, words_RK=words_RK)
+    return rows if substituted is None else substituted.put_into(rows, gradient_RV)
 
 
-def _statistics(
+@dataclass(frozen=True, kw_only=True)
+class _Substituted:
+    """Some rows of a chunk, as another objective has them."""
+
+    which: Tensor
+    rows: Rows
+    gradient_RV: Tensor
+
+    def put_into(self, all_rows: Rows, gradient_RV: Tensor | None) -> Rows:
+        """The chunk's rows with these in their places, and their gradient in `gradient_RV`."""
+        if gradient_RV is not None:
+            gradient_RV[self.which] = self.gradient_RV.to(gradient_RV.dtype)
+        words_RK = all_rows.words_RK
+        if words_RK is not None and self.rows.words_RK is not None:
+            words_RK = words_RK.index_copy(0, self.which, self.rows.words_RK)
+        return Rows(
+            losses_R=all_rows.losses_R.index_copy(0, self.which, self.rows.losses_R),
+            per_token={
+                name: value.index_copy(0, self.which, self.rows.per_token[name])
+                for name, value in all_rows.per_token.items()
+            },
+            words_RK=words_RK,
+        )
+
+
+def _substituted(
+    logits_RV: Tensor,
+    index: Tensor,
+    call: Call,
+    passes: Passes,
+    reference_RV: Tensor | None,
+    transform: LogitTransform,
+    known: Statistics,
+) -> _Substituted | None:
+    """The rows that another objective stands in for, processed on a copy of their logits; None
+    where there are none."""
+    substitute = call.objective.substitute(known)
+    if substitute is None:
+        return None
+    which = substitute[0].nonzero()[:, 0]
+    if len(which) == 0:
+        return None
+    copy_RV = logits_RV[which]
+    rows = _process(
+        copy_RV,
+        index[which],
+        replace(call, objective=substitute[1]),
+        passes,
+        copy_RV,
+        None if reference_RV is None else reference_RV[which],
+        LogitTransform(),
+        transform,
+    )
+    return _Substituted(which=which, rows=rows, gradient_RV=copy_RV)
+
+
+def _with_draws(
+    known: Statistics,
     logits_RV: Tensor,
     labels_R: Tensor,
-    label_logit_R: Tensor,
-    rollout_prob_R: Tensor | None,
     sums: Sums,
     needs: Needs,
     words_RK: Tensor | None,
 ) -> Statistics:
+    """The statistics with those that need draws, or a search of the vocabulary."""
     num_hits_R = missed_log_prob_RK = missed_repeats_RK = top_entropy_R = None
     if words_RK is not None:
         hit_RK = words_RK == labels_R[:, None]
@@ -105,10 +183,8 @@ def _statistics(
     if needs.top_entropy:
         top_log_prob = logits_RV.topk(needs.top_entropy, 1).values.log_softmax(1)
         top_entropy_R = -(top_log_prob.exp() * top_log_prob).sum(1)
-    return Statistics(
-        log_prob_T=(label_logit_R - sums.top_R - sums.log_total_R).clamp_(max=0),
-        entropy_T=sums.entropy_R,
-        rollout_prob_T=rollout_prob_R,
+    return replace(
+        known,
         num_hits_T=num_hits_R,
         missed_log_prob_TK=missed_log_prob_RK,
         missed_repeats_TK=missed_repeats_RK,
@@ -187,6 +263,10 @@ def _rollout_prob(label_logit_R: Tensor, sums: Sums, temperature: float) -> Tens
     assert sums.rollout_log_total_R is not None
     shifted_R = label_logit_R - sums.top_R
     return (shifted_R / temperature - sums.rollout_log_total_R).clamp_(max=0).exp_()
+
+
+def _log_prob(label_logit_R: Tensor, sums: Sums) -> Tensor:
+    return (label_logit_R - sums.top_R - sums.log_total_R).clamp_(max=0)
 
 
 def _word_log_prob(logits_RV: Tensor, words_RK: Tensor, sums: Sums) -> Tensor:

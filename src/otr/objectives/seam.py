@@ -166,6 +166,16 @@ class Objective(ABC):
         Shapes: every tensor as in `Statistics` and `Weights`.
         """
 
+    def substitute(self, statistics: Statistics) -> "tuple[Tensor, Objective] | None":
+        """Tokens that another objective of the same kind stands in for: a mask, (T,) bool, and that
+        objective; None for none. Of the statistics, nothing that needs draws is known yet."""
+        return None
+
+    def at(self, progress: float) -> "Objective":
+        """The objective at a share of the training between 0 and 1; itself unless it has a
+        schedule."""
+        return self
+
     def all_weights(self, statistics: Statistics) -> Weights:
         """The weights with floor and bonus: what the head applies."""
         weights = self.weights(statistics)

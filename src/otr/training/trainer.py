@@ -169,8 +169,9 @@ class OTRTrainer(SFTTrainer):
         num_tokens = num_supervised if num_items_in_batch is None else num_items_in_batch
         step = self.state.global_step if mode == "train" else _EVALUATION_STEP
         seed = step_seed(self.args.seed, step)
+        progress = self.progress_share() if mode == "train" else 1.0
         head, outputs = self.forward_with_head(
-            model, inputs, self.objective, seed=seed, num_tokens=num_tokens
+            model, inputs, self.objective.at(progress), seed=seed, num_tokens=num_tokens
         )
         self._note(mode, head, num_supervised, num_tokens, inputs)
 
@@ -243,6 +244,10 @@ class OTRTrainer(SFTTrainer):
             outputs = model(**self._model_inputs(inputs))
         (head,) = heads
         return head, outputs
+
+    def progress_share(self) -> float:
+        """The share of the training that is done, between 0 and 1: what schedules follow."""
+        return min(1.0, self.state.global_step / max(self.state.max_steps, 1))
 
     def _model_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """What the model's own forward gets: no labels, so that it makes no loss of its own."""
