@@ -9,7 +9,8 @@ from otr.study.embedded import embedded_study
 from otr.study.file import Study
 
 SEEDS = [0, 1, 2, 3, 4]
-LEARNING_RATES = [2.5e-5, 1e-4, 4e-4, 1.6e-3]
+LEARNING_RATES = [1e-4, 4e-4, 1.6e-3]
+"""Swept in every regime; further ones where the best was at the edge."""
 
 _FORWARD = {"kl": 0.05, "direction": "forward"}
 
@@ -19,6 +20,8 @@ FAMILY: list[dict[str, Any]] = [
     {"name": "otr"},
     {"name": "otr", "num_rollouts": "exact"},
     {"name": "otr", "floor": 0.1},
+    {"name": "otr", "least_chance": 0.00390625},
+    {"name": "otr", "sft_until": 0.5},
     {"name": "dft", "floor": 0.1},
     {"name": "label-smoothing"},
     {"name": "power", "alpha": 0.5},
@@ -50,6 +53,8 @@ class Case:
 
     regime: Regime
     methods: list[dict[str, Any]]
+    more_rates: tuple[float, ...] = ()
+    """Beyond those swept everywhere."""
 
 
 def _regime(name: str, title: str, model: str, style: str, wrong_share: float) -> Regime:
@@ -63,7 +68,11 @@ _WEAK_CLEAN = ("weak base, familiar style, clean", "demo-weak", "mild", 0.0)
 _WEAK_WRONG = ("weak base, familiar style, 30 % wrong", "demo-weak", "mild", 0.3)
 
 CASES = (
-    Case(regime=_regime("strong-wrong", *_STRONG_WRONG), methods=FAMILY + SETTINGS),
+    Case(
+        regime=_regime("strong-wrong", *_STRONG_WRONG),
+        methods=FAMILY + SETTINGS,
+        more_rates=(2.5e-5,),
+    ),
     Case(regime=_regime("strong-unfamiliar", *_STRONG_UNFAMILIAR), methods=FAMILY + SETTINGS),
     Case(regime=_regime("weak-clean", *_WEAK_CLEAN), methods=FAMILY),
     Case(regime=_regime("strong-clean", *_STRONG_CLEAN), methods=FAMILY),
@@ -77,7 +86,7 @@ def study(case: Case, folder: Path) -> Study:
         case.regime,
         folder,
         objectives=case.methods,
-        learning_rates=LEARNING_RATES,
+        learning_rates=sorted([*LEARNING_RATES, *case.more_rates]),
         seeds=SEEDS,
         keep_models="none",
     )
