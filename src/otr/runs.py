@@ -4,6 +4,8 @@ config.yaml        the resolved configuration
 environment.json   versions, git state, hardware, data hashes
 metrics.jsonl      one object a logged step
 samples.jsonl      generations of the fixed prompts during training
+audit.json         what the data lost on their way to tokens
+cost.json          seconds, tokens a second, peak memory, the head's share of the time
 checkpoints/       the trainer's own checkpoints
 model/             safetensors and tokenizer, loads with `from_pretrained`
 scores.json, answers.jsonl   after an evaluation
@@ -27,6 +29,8 @@ METRICS = "metrics.jsonl"
 SAMPLES = "samples.jsonl"
 CHECKPOINTS = "checkpoints"
 MODEL = "model"
+COST = "cost.json"
+AUDIT = "audit.json"
 SCORES = "scores.json"
 ANSWERS = "answers.jsonl"
 FAILED = "failed.json"

@@ -49,7 +49,7 @@ def asset(name: str) -> str:
     return files("otr.report").joinpath("assets", name).read_text(encoding="utf-8")
 
 
-def page(title: str, sections: Sequence[Section], *, lead: Markup = Markup("")) -> str:
+def page(title: str, sections: Sequence[Section], *, lead: str = "") -> str:
     """The whole page: `lead` above everything, then the sections, with a table of contents."""
     styles = _joined([asset("page.css"), *(section.styles for section in sections)])
     scripts = _joined([asset("page.js"), *(section.scripts for section in sections)])

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -81,6 +81,23 @@ class Audit:
         if self.pad_is_end:
             notes.append("padding is the end token; the end token is learned all the same")
         return tuple(notes)
+
+    def as_json(self) -> dict[str, Any]:
+        """The figures, notes and problems as plain values."""
+        report = self.report
+        return {
+            "num_examples": report.num_examples,
+            "num_tokens": report.num_tokens,
+            "num_supervised": report.num_supervised,
+            "max_length": report.max_length,
+            "notes": list(self.notes),
+            "problems": list(self.problems),
+            "lengths": {
+                "min": self.quantiles[0],
+                "median": self.quantiles[2],
+                "max": self.quantiles[-1],
+            },
+        }
 
 
 def audit(dataset: "Dataset", report: TokenReport, tokenizer: PreTrainedTokenizerBase) -> Audit:

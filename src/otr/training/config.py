@@ -93,6 +93,10 @@ class Run(Section):
     training: dict[str, Any] = {}
     """Any field of TRL's SFTConfig."""
 
+    max_seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Stop after so many seconds of training, the schedules stretched over them; then
+    `training.max_steps`, if given, only bounds the number of steps."""
+
     lora: dict[str, Any] | None = None
     """Any field of peft's LoraConfig; full fine-tuning unless given."""
 

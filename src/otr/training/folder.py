@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from transformers import Trainer
+
 from otr import runs
 from otr.errors import UserError
-from otr.training.trainer import OTRTrainer
 
 
 def check_folder(folder: Path, restart: bool) -> None:
@@ -32,7 +33,8 @@ def remove_run(folder: Path) -> None:
     for name in (runs.CHECKPOINTS, runs.MODEL):
         shutil.rmtree(folder / name, ignore_errors=True)
     for name in (
-        runs.CONFIG, runs.ENVIRONMENT, runs.METRICS, runs.SAMPLES, runs.SCORES, runs.ANSWERS,
+        runs.CONFIG, runs.ENVIRONMENT, runs.METRICS, runs.SAMPLES, runs.AUDIT, runs.COST,
+        runs.SCORES, runs.ANSWERS, runs.FAILED,
     ):  # fmt: skip
         (folder / name).unlink(missing_ok=True)
 
@@ -51,7 +53,7 @@ def removed_if_refused(folder: Path) -> Iterator[None]:
         raise UserError(str(error)) from error
 
 
-def save_model(trainer: OTRTrainer, folder: Path) -> None:
+def save_model(trainer: Trainer, folder: Path) -> None:
     """Safetensors and tokenizer, whole or not at all."""
     aside = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(aside, ignore_errors=True)

@@ -16,8 +16,10 @@ from otr import runs
 from otr.errors import UserError
 from otr.objectives import Objective, objective_from_options, options_of
 from otr.pretrained import load_model, load_tokenizer
-from otr.training.audit import audit
+from otr.training.audit import Audit, audit
+from otr.training.budget import UNREACHED_STEPS, TimeBudget, check_budget
 from otr.training.config import Run, to_yaml
+from otr.training.cost import Clock, StartClock, StopClock, write_cost
 from otr.training.data import read_rows
 from otr.training.environment import environment
 from otr.training.folder import check_folder, remove_run, removed_if_refused, save_model
@@ -87,21 +89,27 @@ def train(run: Run, *, restart: bool = False, progress: bool = True) -> Path:
     check_folder(folder, restart)
     prepared = prepare(run)
     model = loaded_model(prepared)
+    found = audit(prepared.train_dataset, prepared.report, prepared.tokenizer)
     if progress:
-        _announce(prepared)
+        _announce(prepared, found)
+    clock = Clock()
+    budget = None if run.max_seconds is None else TimeBudget(clock, run.max_seconds)
+    callbacks = run_callbacks(prepared, folder, clock, budget, progress)
     with removed_if_refused(folder):
-        trainer = build_trainer(prepared, model, _callbacks(prepared, folder, progress))
+        trainer = build_trainer(prepared, model, callbacks)
+    if budget is not None:
+        trainer.progress_share = budget.share
     if restart:
         remove_run(folder)
-    _write_head(prepared, folder)
+    write_head(prepared, found, folder)
     trainer.train()
+    write_cost(folder, clock, trainer, trainer.head_timer.seconds)
     save_model(trainer, folder / runs.MODEL)
     return folder
 
 
-def _announce(prepared: Prepared) -> None:
+def _announce(prepared: Prepared, found: Audit) -> None:
     """Say what will be trained on, and what the data lost on their way to tokens."""
-    found = audit(prepared.train_dataset, prepared.report, prepared.tokenizer)
     report = prepared.report
     lines = [
         f"{report.num_examples} examples, {report.num_supervised} of {report.num_tokens} tokens "
@@ -153,6 +161,8 @@ def _arguments(run: Run) -> SFTConfig:
             raise UserError(
                 f"training.{option}: must be at least {low:g}, found {getattr(arguments, option)}"
             )
+    if run.max_seconds is not None:
+        check_budget(arguments)
     return arguments
 
 
@@ -160,7 +170,8 @@ def _defaults(run: Run) -> dict[str, Any]:
     """Where our defaults differ from TRL's: every step is logged, to the run folder alone, and
     16-bit arithmetic and recomputed activations are for accelerators."""
     accelerator = torch.cuda.is_available()
-    defaults: dict[str, Any] = {
+    defaults: dict[str, Any] = {} if run.max_seconds is None else {"max_steps": UNREACHED_STEPS}
+    defaults |= {
         "report_to": "none",
         "logging_steps": 1,
         "gradient_checkpointing": accelerator,
@@ -234,9 +245,14 @@ def build_trainer(
     return trainer
 
 
-def _callbacks(prepared: Prepared, folder: Path, progress: bool) -> list[TrainerCallback]:
+def run_callbacks(
+    prepared: Prepared, folder: Path, clock: Clock, budget: TimeBudget | None, progress: bool
+) -> list[TrainerCallback]:
+    """What a run writes and shows, between the callbacks that stop and start its clock."""
     samples = prepared.run.samples
-    callbacks: list[TrainerCallback] = [Metrics(folder / runs.METRICS)]
+    callbacks: list[TrainerCallback] = [StopClock(clock), Metrics(folder / runs.METRICS, clock)]
+    if budget is not None:
+        callbacks.append(budget)
     if samples.every_steps:
         callbacks.append(
             SampleGenerations(
@@ -248,7 +264,9 @@ def _callbacks(prepared: Prepared, folder: Path, progress: bool) -> list[Trainer
                 shown=progress,
             )
         )
-    return callbacks + ([Progress()] if progress else [])
+    if progress:
+        callbacks.append(Progress(budget))
+    return [*callbacks, StartClock(clock)]
 
 
 def _sample_prompts(prepared: Prepared) -> list[list[int]]:
@@ -264,11 +282,14 @@ def _sample_prompts(prepared: Prepared) -> list[list[int]]:
     return prompts
 
 
-def _write_head(prepared: Prepared, folder: Path) -> None:
+def write_head(
+    prepared: Prepared, found: Audit, folder: Path, objective: dict[str, Any] | None = None
+) -> None:
+    """Write what is known of a run before it trains: configuration, environment, audit."""
     run = prepared.run
     resolved = run.model_copy(
         update={
-            "objective": options_of(prepared.objective),
+            "objective": objective or options_of(prepared.objective),
             "training": {
                 **_defaults(run),
                 "learning_rate": prepared.arguments.learning_rate,
@@ -279,4 +300,5 @@ def _write_head(prepared: Prepared, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     sources = [run.data.train] + ([run.data.validation] if run.data.validation else [])
     runs.write_json(folder / runs.ENVIRONMENT, environment(sources))
+    runs.write_json(folder / runs.AUDIT, found.as_json())
     runs.write_text(folder / runs.CONFIG, to_yaml(resolved))

@@ -10,25 +10,27 @@ from transformers import TrainerCallback
 
 from otr import runs
 from otr.terminal import visible
+from otr.training.budget import TimeBudget
+from otr.training.cost import Clock
 
 COLUMNS = (
     "step", "epoch", "loss", "nll", "entropy", "mean_token_accuracy", "hit_rate", "reward",
     "target_weight", "grad_norm", "learning_rate", "tokens_per_second", "peak_memory_mb",
-    "num_tokens",
+    "num_tokens", "seconds",
 )  # fmt: skip
 """The columns of every line of metrics.jsonl, for every objective, in this order."""
 
 
 class Metrics(TrainerCallback):
-    """Appends each log line to metrics.jsonl."""
+    """Appends each log line to metrics.jsonl, with the seconds of training so far."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self.path, self.clock = path, clock
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         if not state.is_world_process_zero or not logs:
             return
-        row = {"step": state.global_step, **logs}
+        row = {"step": state.global_step, **logs, "seconds": self.clock.seconds}
         if "loss" in row:
             row = {name: row.pop(name) for name in COLUMNS if name in row} | row
         elif not any(name.startswith("eval_") for name in row):
@@ -38,24 +40,28 @@ class Metrics(TrainerCallback):
 
 class Progress(TrainerCallback):
     """A progress bar with loss, NLL, tokens per second and the time left; lines without a
-    terminal."""
+    terminal. Over steps, or over the seconds of a budget."""
 
-    def __init__(self) -> None:
+    def __init__(self, budget: TimeBudget | None = None) -> None:
         self.bar: tqdm | None = None
+        self.budget = budget
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.is_world_process_zero:
             self.bar = tqdm(
-                total=state.max_steps,
-                initial=state.global_step,
-                unit="step",
+                total=state.max_steps if self.budget is None else round(self.budget.budget_seconds),
+                initial=state.global_step if self.budget is None else 0,
+                unit="step" if self.budget is None else "s",
                 dynamic_ncols=True,
                 mininterval=0.2 if sys.stderr.isatty() else 5.0,
             )
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self.bar is not None:
-            self.bar.update(state.global_step - self.bar.n)
+            done = state.global_step
+            if self.budget is not None:
+                done = min(int(self.budget.clock.seconds), self.bar.total)
+            self.bar.update(done - self.bar.n)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         if self.bar is None or not logs:

@@ -3,6 +3,7 @@
 import copy
 import warnings
 from collections import defaultdict
+from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
@@ -14,6 +15,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from otr.lm_head import IGNORED, HeadOutput, check_compaction, linear_loss
 from otr.objectives import OTR, Objective
+from otr.training.cost import HeadTimer
 from otr.training.memory import peak_memory_mb
 from otr.training.model_head import fused_head, measured_transform, output_head
 from otr.training.reference_policy import check_reference, reference_states
@@ -96,6 +98,9 @@ class OTRTrainer(SFTTrainer):
             mode: defaultdict(float) for mode in ("train", "eval")
         }
         self._window_start: float | None = None
+        self.head_timer = HeadTimer()
+        self.progress_share: Callable[[], float] = self._share_of_steps
+        """The share of the training that is done, between 0 and 1: what schedules follow."""
 
     @staticmethod
     def _refuse(config: Any, kwargs: dict[str, Any]) -> None:
@@ -224,29 +229,29 @@ class OTRTrainer(SFTTrainer):
             reference = {"reference_hidden": states, "reference_weight": their_weight}
 
         def loss_in_head(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> HeadOutput:
-            return linear_loss(
-                # Prompt-learning adapters put tokens of their own in front of each sequence.
-                hidden[:, -length:].flatten(0, -2),
-                weight,
-                labels_NL.flatten(),
-                objective,
-                bias=bias,
-                logit_scale=self.logit_transform.scale,
-                logit_softcap=self.logit_transform.softcap,
-                seed=seed,
-                token_keys=keys_NL.flatten(),
-                num_tokens=num_tokens,
-                compaction=self.compaction,
-                **reference,
-            )
+            with self.head_timer.running(hidden.device):
+                return linear_loss(
+                    # Prompt-learning adapters put tokens of their own in front of each sequence.
+                    hidden[:, -length:].flatten(0, -2),
+                    weight,
+                    labels_NL.flatten(),
+                    objective,
+                    bias=bias,
+                    logit_scale=self.logit_transform.scale,
+                    logit_softcap=self.logit_transform.softcap,
+                    seed=seed,
+                    token_keys=keys_NL.flatten(),
+                    num_tokens=num_tokens,
+                    compaction=self.compaction,
+                    **reference,
+                )
 
         with fused_head(self.accelerator.unwrap_model(model), loss_in_head) as heads:  # type: ignore[arg-type]
             outputs = model(**self._model_inputs(inputs))
         (head,) = heads
         return head, outputs
 
-    def progress_share(self) -> float:
-        """The share of the training that is done, between 0 and 1: what schedules follow."""
+    def _share_of_steps(self) -> float:
         return min(1.0, self.state.global_step / max(self.state.max_steps, 1))
 
     def _model_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
