@@ -5,7 +5,7 @@ again, as it holds each run's answers.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from otr.evaluation.methods import GROUPS, HEADLINE, MethodResult, result_of, si
 from otr.evaluation.scored_run import (
     Answered,
     ScoredRun,
-    answered_from_scores,
+    answered_from_row,
     read_answered,
     read_run,
     run_from_row,
@@ -49,7 +49,7 @@ class Comparison:
     """The first is the one others are compared with."""
 
     failed: tuple[dict[str, Any], ...]
-    """Runs without scores: run, label, learning_rate, seed, error."""
+    """Runs without scores: run, label, objective, learning_rate, seed, error."""
 
     warnings: tuple[str, ...]
 
@@ -108,18 +108,19 @@ class Comparison:
 def compare(
     name: str,
     title: str,
-    runs: Sequence[ScoredRun],
+    runs: Sequence[ScoredRun | dict[str, Any]],
     failed: Sequence[dict[str, Any]] = (),
     *,
     model: str,
     budget: dict[str, Any],
-    benchmarks: dict[str, Sequence[str]],
+    benchmarks: Mapping[str, Sequence[str]],
     validation: str,
-    untuned: dict[str, Answered] | None = None,
+    untuned: Mapping[str, Answered | dict[str, Any]] | None = None,
     objectives: Sequence[dict[str, Any]] = (),
 ) -> Comparison:
     """Compare the methods of some runs that differ in objective, learning rate and seed only.
 
+    Runs and `untuned` are as they are read from folders, or the plain values of results.json.
     `failed` has run, objective, learning_rate, seed and error of each run without scores;
     `objectives` all objectives with all of their options, in the order of the methods (without
     it, the order of their first run, failed ones last). For each method the learning rate with
@@ -130,12 +131,16 @@ def compare(
     """
     groups = {group: tuple(benchmarks.get(group, ())) for group in GROUPS}
     names = list(dict.fromkeys(each for group in groups.values() for each in group))
-    assert groups[HEADLINE] and validation not in names
-    _check(name, runs, [*names, validation])
-    untuned = {each: (untuned or {})[each] for each in names if each in (untuned or {})}
-    _check_untuned(runs, untuned)
-    sweeps = _sweeps(runs, failed, objectives, validation)
-    methods = tuple(result_of(each, sweeps[0], groups, validation, untuned) for each in sweeps)
+    if not groups[HEADLINE] or validation in names:
+        raise UserError(f"{name}: needs in-domain benchmarks, and {validation!r} not among any")
+    scored = [run if isinstance(run, ScoredRun) else run_from_row(run) for run in runs]
+    _check(name, scored, [*names, validation])
+    given = untuned or {}
+    before = {each: _as_answered(given[each]) for each in names if each in given}
+    for each in before:
+        _check_questions(each, "the untuned model", before, scored[0].run, scored[0].answered)
+    sweeps = _sweeps(scored, failed, objectives, validation)
+    methods = tuple(result_of(each, sweeps[0], groups, validation, before) for each in sweeps)
     labels = {_key(sweep.objective): sweep.label for sweep in sweeps}
     return Comparison(
         name=name,
@@ -144,12 +149,13 @@ def compare(
         budget=budget,
         validation=validation,
         benchmarks=groups,
-        untuned=untuned,
+        untuned=before,
         methods=methods,
         failed=tuple(
             {
                 "run": entry["run"],
                 "label": labels[_key(entry["objective"])],
+                "objective": entry["objective"],
                 "learning_rate": entry["learning_rate"],
                 "seed": entry["seed"],
                 "error": entry["error"],
@@ -162,19 +168,28 @@ def compare(
 
 def comparison_from_results(results: dict[str, Any]) -> Comparison:
     """The comparison that a results.json holds, computed again from its runs' answers."""
-    objectives = {method["label"]: method["objective"] for method in results["methods"]}
     return compare(
         results["name"],
         results["title"],
-        [run_from_row(row) for row in results["runs"]],
-        [{**entry, "objective": objectives[entry["label"]]} for entry in results["failed"]],
+        results["runs"],
+        results["failed"],
         model=results["model"],
         budget=results["budget"],
         benchmarks=results["benchmarks"],
         validation=results["validation"],
-        untuned=answered_from_scores(results["untuned"]),
-        objectives=list(objectives.values()),
+        untuned=results["untuned"],
+        objectives=[method["objective"] for method in results["methods"]],
     )
+
+
+def _as_answered(entry: Answered | dict[str, Any]) -> Answered:
+    if isinstance(entry, Answered):
+        return entry
+    if "correct" not in entry:
+        raise UserError(
+            "untuned: scores without answers cannot be paired; read the folder's answers"
+        )
+    return answered_from_row(entry)
 
 
 def _sweeps(
@@ -233,11 +248,6 @@ def _check(name: str, runs: Sequence[ScoredRun], benchmarks: Sequence[str]) -> N
                     f"otr eval {run.run} --benchmark {benchmark}"
                 )
             _check_questions(benchmark, run.run, run.answered, runs[0].run, runs[0].answered)
-
-
-def _check_untuned(runs: Sequence[ScoredRun], untuned: dict[str, Answered]) -> None:
-    for benchmark in untuned:
-        _check_questions(benchmark, "the untuned model", untuned, runs[0].run, runs[0].answered)
 
 
 def _check_questions(

@@ -94,17 +94,14 @@ def run_from_row(row: dict[str, Any]) -> ScoredRun:
         objective=row["objective"],
         learning_rate=row["learning_rate"],
         seed=row["seed"],
-        answered=answered_from_scores(row["scores"]),
+        answered={name: answered_from_row(entry) for name, entry in row["scores"].items()},
         cost=row.get("cost"),
     )
 
 
-def answered_from_scores(scores: Mapping[str, Any]) -> dict[str, Answered]:
-    """By benchmark, what `Answered.as_json` wrote."""
-    return {
-        name: Answered(correct=tuple(float(value) for value in entry["correct"]))
-        for name, entry in scores.items()
-    }
+def answered_from_row(entry: Mapping[str, Any]) -> Answered:
+    """What `Answered.as_json` wrote."""
+    return Answered(correct=tuple(float(value) for value in entry["correct"]))
 
 
 def read_run(folder: Path) -> ScoredRun:

@@ -55,7 +55,8 @@ def with_failures(words: str, sweep: Sweep) -> str:
 
 def warnings_of(sweeps: Sequence[Sweep], num_differences: int) -> list[str]:
     """What a reader should know before trusting the verdicts."""
-    found = [words for sweep in sweeps for words in _warnings_of_method(sweep)]
+    found = [words for sweep in sweeps for words in _failures(sweep)]
+    found += _edges(sweeps)
     if not sweeps[0].kept and len(sweeps) > 1:
         found.append(
             f"{sweeps[0].label}: every run failed, so there is nothing to compare others with"
@@ -68,12 +69,12 @@ def warnings_of(sweeps: Sequence[Sweep], num_differences: int) -> list[str]:
     if num_differences > 2:
         found.append(
             f"{num_differences} methods are compared with {sweeps[0].label}, each at 5 %: if none "
-            f"differed, {0.05 * num_differences:.2g} false verdicts were to be expected"
+            f"differed, up to {0.05 * num_differences:.2g} false verdicts were to be expected"
         )
     return found
 
 
-def _warnings_of_method(sweep: Sweep) -> list[str]:
+def _failures(sweep: Sweep) -> list[str]:
     found = []
     for rate, seeds in sweep.failed.items():
         found.append(
@@ -85,13 +86,23 @@ def _warnings_of_method(sweep: Sweep) -> list[str]:
             f"{sweep.label}: learning rate {rate:g} was not considered, "
             "as it lacks seeds that others have"
         )
-    if sweep.at_edge:
-        tried = sorted(sweep.runs.keys() | sweep.failed.keys())
-        edge, way = (
-            ("lowest", "lower") if sweep.learning_rate == tried[0] else ("highest", "higher")
-        )
-        found.append(
-            f"{sweep.label}: the best learning rate, {sweep.learning_rate:g}, is the {edge} tried; "
-            f"a {way} one may be better"
-        )
+    return found
+
+
+def _edges(sweeps: Sequence[Sweep]) -> list[str]:
+    """Which best rates have no neighbour on one side."""
+    lowest, highest = [], []
+    for sweep in sweeps:
+        if sweep.at_edge:
+            tried = min(sweep.runs.keys() | sweep.failed.keys())
+            edge = lowest if sweep.learning_rate == tried else highest
+            edge.append(f"{sweep.label} ({sweep.learning_rate:g})")
+    found = []
+    for edge, methods in (("lowest", lowest), ("highest", highest)):
+        if methods:
+            way = "lower" if edge == "lowest" else "higher"
+            found.append(
+                f"the best learning rate is the {edge} one tried for {', '.join(methods)}: "
+                f"a {way} one may be better"
+            )
     return found
