@@ -10,7 +10,8 @@ to both methods, as they see the same data in the same order.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,8 +82,13 @@ def draw(
 
 def _mean_share(mean: float, spreads: list[float]) -> float:
     """The mean of expit of a normal variable, by Gauss and Hermite."""
-    points, weights = np.polynomial.hermite_e.hermegauss(61)
+    points, weights = _nodes()
     return float((expit(mean + np.hypot.reduce(spreads) * points) * weights).sum() / weights.sum())
+
+
+@lru_cache
+def _nodes() -> tuple[Array, Array]:
+    return np.polynomial.hermite_e.hermegauss(61)
 
 
 def coverage(
@@ -149,12 +155,18 @@ BENCHMARKS = {
 
 
 def false_verdicts(
-    num_seeds: int, num_questions: int, num_studies: int, *, seed: int = 0
+    num_seeds: int,
+    num_questions: int,
+    num_studies: int,
+    *,
+    seed: int = 0,
+    seeds_matter: bool = False,
 ) -> tuple[float, float]:
     """How many null studies have a false in-domain verdict, and how many have any false verdict.
 
     Two methods that differ in nothing but chance, on four benchmarks, through `compare`; regimes
-    in turn.
+    in turn. With one seed a verdict is about two runs, which differ by their seeds: there, seeds
+    do not matter in the studies, unless `seeds_matter`.
     """
     rng = np.random.default_rng([seed, num_seeds, num_questions, 2])
     headline, anywhere = 0, 0
@@ -162,6 +174,8 @@ def false_verdicts(
         regime = REGIMES[index % len(REGIMES)]
         while regime.advantage:
             regime = REGIMES[rng.integers(len(REGIMES))]
+        if num_seeds == 1 and not seeds_matter:
+            regime = replace(regime, seed=0.0)
         said, aside = null_study(rng, regime, num_seeds, num_questions)
         headline += bool(said)
         anywhere += bool(said or aside)

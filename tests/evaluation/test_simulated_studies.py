@@ -28,12 +28,12 @@ def test_intervals_cover_what_they_promise() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("num_seeds", SEEDS)
-@pytest.mark.parametrize("num_questions", QUESTIONS)
+@pytest.mark.parametrize("num_questions", [40, 600])
 def test_no_regime_is_covered_too_rarely(num_seeds: int, num_questions: int) -> None:
-    held = coverage(num_seeds, num_questions, 500, seed=7)
-    # 500 studies a regime: one standard error is a point, and 22 shares are looked at.
-    assert held.min() >= 0.91
-    assert 0.93 <= held[:, 0].mean() <= 0.99
+    held = coverage(num_seeds, num_questions, 300, seed=7)
+    # 300 studies a regime: one standard error is 1.3 points, and 22 shares are looked at.
+    assert held.min() >= 0.905
+    assert 0.94 <= held[:, 0].mean() <= 0.99
 
 
 def test_two_seeds_cover_too_much_rather_than_too_little() -> None:
@@ -56,10 +56,7 @@ def test_verdicts_on_equal_methods_are_rarely_false(num_seeds: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("num_seeds", SEEDS)
-@pytest.mark.parametrize("num_questions", QUESTIONS)
-def test_verdicts_on_equal_methods_are_false_at_most_once_in_twenty(
-    num_seeds: int, num_questions: int
-) -> None:
-    headline, anywhere = false_verdicts(num_seeds, num_questions, 1000, seed=7)
-    # One standard error at 5 % is 0.7 points.
-    assert headline <= anywhere <= 0.06
+def test_verdicts_on_equal_methods_are_false_at_most_once_in_twenty(num_seeds: int) -> None:
+    headline, anywhere = false_verdicts(num_seeds, 600, 600, seed=7)
+    # One standard error at 5 % is 0.9 points.
+    assert headline <= anywhere <= 0.065
