@@ -1,184 +1,435 @@
 """Comparing run folders: the learning rate by validation, pairs by seed, verdicts in words."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from otr.errors import UserError
-from otr.evaluation.comparison import compare, read_run
-from otr.evaluation.table import percent, table
+from otr.evaluation.comparison import (
+    Comparison,
+    compare,
+    comparison_from_results,
+    read_answered,
+    read_run,
+)
+from otr.evaluation.labels import labels_of
+from otr.evaluation.table import markdown_table, table
 
 LEARNED, KEPT, VALIDATION = "demo/in_domain", "demo/retention", "demo/validation"
+GROUPS = {"in_domain": [LEARNED], "retention": [KEPT]}
+SFT, DFT, OTR = ({"name": name} for name in ("sft", "dft", "otr"))
+
+
+def write_answers(
+    folder: Path, right: dict[str, int], *, n: int = 200, samples: int = 1, first: int = 0
+) -> Path:
+    """scores.json and answers.jsonl: of n questions each, the first so many are right."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [
+        {"benchmark": name, "id": f"{name}/{first + index}", "correct": index < number}
+        for name, number in right.items()
+        for index in range(n)
+        for _ in range(samples)
+    ]
+    (folder / "answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    scores = {name: {"accuracy": number / n, "n": n} for name, number in right.items()}
+    (folder / "scores.json").write_text(json.dumps(scores))
+    return folder
 
 
 def write_run(
     folder: Path,
     objective: dict[str, Any],
     seed: int,
-    accuracy: float,
+    learned: int,
     *,
+    kept: int = 100,
+    validation: int = 100,
     rate: float = 1e-4,
-    validation: float = 0.5,
-    retention: float = 0.5,
-    n: int = 1000,
+    **options: Any,
 ) -> Path:
-    """A run folder with a configuration and scores, and nothing else."""
-    folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text(
-        json.dumps({"objective": objective, "training": {"learning_rate": rate}, "seed": seed})
-    )
-    shares = {LEARNED: accuracy, KEPT: retention, VALIDATION: validation}
-    scores = {name: {"accuracy": share, "n": n} for name, share in shares.items()}
-    (folder / "scores.json").write_text(json.dumps(scores))
+    """A run folder with a configuration and answers, and nothing else."""
+    write_answers(folder, {LEARNED: learned, KEPT: kept, VALIDATION: validation}, **options)
+    config = {"objective": objective, "training": {"learning_rate": rate}, "seed": seed}
+    (folder / "config.yaml").write_text(json.dumps(config))
     return folder
 
 
-def compared(runs: list[Path], untuned: dict[str, Any] | None = None, **options: Any):
+def compared(runs: Sequence[Path], failed: Sequence[dict[str, Any]] = (), **options: Any):
     return compare(
-        "regime",
+        "study",
+        "A study",
         [read_run(run) for run in runs],
-        benchmarks=[LEARNED, KEPT],
-        validation=VALIDATION,
-        untuned=untuned,
-        **options,
+        failed,
+        **{
+            "model": "demo",
+            "budget": {"steps": 10},
+            "benchmarks": GROUPS,
+            "validation": VALIDATION,
+            **options,
+        },
     )
 
 
-def study(root: Path, sft: list[float], otr: list[float]) -> list[Path]:
-    """One run a seed for each of two objectives."""
+def study(root: Path, sft: Sequence[int], otr: Sequence[int]) -> list[Path]:
+    """One run a seed for each of two objectives, by the number of right answers of 200."""
     return [
-        write_run(root / f"{name}-{seed}", {"name": name}, seed, accuracy)
-        for name, accuracies in (("sft", sft), ("otr", otr))
-        for seed, accuracy in enumerate(accuracies)
+        write_run(root / f"{name}-{seed}", {"name": name}, seed, right)
+        for name, each in (("sft", sft), ("otr", otr))
+        for seed, right in enumerate(each)
     ]
+
+
+def failure(objective: dict[str, Any], seed: int, rate: float = 1e-4) -> dict[str, Any]:
+    return {
+        "run": f"{objective['name']}-{rate:g}-seed-{seed}",
+        "objective": objective,
+        "learning_rate": rate,
+        "seed": seed,
+        "error": "out of memory",
+    }
 
 
 @pytest.mark.parametrize(
     ("otr", "words"),
     [
-        ([0.80, 0.91, 0.72], "OTR ahead of SFT by 11.0 ± 2.5 points"),
-        ([0.60, 0.71, 0.52], "OTR behind SFT by 9.0 ± 2.5 points"),
-        ([0.75, 0.80, 0.58], "OTR and SFT are not distinguishable: +1.0 ± 9.0 points"),
-        ([0.70, 0.80, 0.60], "OTR and SFT are not distinguishable: +0.0 ± 0.1 points"),
+        ([160, 181, 139], "OTR ahead of SFT by 10.0 points (95 % interval "),
+        ([120, 139, 101], "OTR behind SFT by 10.0 points (95 % interval "),
+        ([150, 171, 105], "OTR and SFT are not distinguishable: +1.0 points (\u2212"),
+        ([140, 160, 120], "OTR and SFT are not distinguishable: 0.0 points (\u2212"),
     ],
 )
 def test_the_verdict_says_what_the_paired_interval_says(
-    tmp_path: Path, otr: list[float], words: str
+    tmp_path: Path, otr: list[int], words: str
 ) -> None:
-    assert compared(study(tmp_path, [0.70, 0.80, 0.60], otr)).verdicts() == [words]
+    comparison = compared(study(tmp_path, [140, 160, 120], otr))
+    (verdict,) = comparison.verdicts()
+    assert verdict.startswith(words)
+    difference = comparison.methods[1].difference["in_domain"]
+    low, high = difference.difference.estimate.interval_95
+    assert difference.distinguishable == (low > 0 or high < 0) == ("not" not in verdict)
+
+
+def test_a_verdict_gives_the_interval_in_the_direction_it_names(tmp_path: Path) -> None:
+    ahead = compared(study(tmp_path / "a", [140, 160, 120], [160, 181, 139])).verdicts()[0]
+    behind = compared(study(tmp_path / "b", [160, 181, 139], [140, 160, 120])).verdicts()[0]
+    assert ahead.split(" by ")[1] == behind.split(" by ")[1]
+    low, high = ahead.split("interval ")[1].rstrip(")").split(" to ")
+    assert 0 < float(low) < 10 < float(high)
 
 
 def test_pairing_sees_what_the_spread_between_seeds_hides(tmp_path: Path) -> None:
-    result = compared(study(tmp_path, [0.70, 0.80, 0.60], [0.73, 0.83, 0.63]))
-    sft, otr = (objective.accuracy[LEARNED] for objective in result.objectives)
-    assert sft.half_width is not None and sft.half_width > 0.2
-    assert abs(otr.mean - sft.mean) < sft.half_width
-    assert result.verdicts() == ["OTR ahead of SFT by 3.0 ± 0.1 points"]
+    comparison = compared(study(tmp_path, [140, 160, 120], [150, 170, 130]))
+    sft, otr = (method.scores["in_domain"] for method in comparison.methods)
+    assert sft.interval_95[1] - sft.interval_95[0] > 0.3
+    assert sft.interval_95[0] < otr.mean < sft.interval_95[1]
+    assert comparison.verdicts()[0].startswith("OTR ahead of SFT by 5.0 points")
+
+
+def test_what_cannot_be_told_apart_says_what_it_would_take(tmp_path: Path) -> None:
+    far_apart = compared(study(tmp_path / "a", [140, 160, 120], [170, 171, 110]))
+    assert far_apart.verdicts()[0].endswith(" seeds")
+    one_each = compared(study(tmp_path / "b", [100], [104]))
+    assert one_each.verdicts()[0].endswith("in one run each; needs about 570 questions")
+
+
+def test_one_run_each_is_judged_by_mcnemars_test(tmp_path: Path) -> None:
+    comparison = compared(study(tmp_path, [100], [107]))
+    difference = comparison.as_json()["methods"][1]["difference"]["in_domain"]
+    # Seven questions that only one of them got right: 2 / 2^7, of which in-domain may spend 80 %.
+    assert difference["p_value"] == pytest.approx(2 / 2**7)
+    assert difference["p_holm"] == pytest.approx(2 / 2**7 / 0.8)
+    assert comparison.verdicts()[0].startswith("OTR ahead of SFT by 3.5 points")
+    assert comparison.verdicts()[0].endswith(", in one run each")
+    assert "one seed: verdicts are about these very runs, not about other seeds" in (
+        comparison.warnings
+    )
+
+
+def test_several_benchmarks_make_a_verdict_harder(tmp_path: Path) -> None:
+    # Six questions: p 0.031, enough alone, and with 80 % of 5 %; not with what is left to others.
+    runs = [
+        write_run(tmp_path / "sft", SFT, 0, 100, kept=100),
+        write_run(tmp_path / "otr", OTR, 0, 106, kept=106),
+    ]
+    both = compared(runs)
+    assert [both.methods[1].difference[key].distinguishable for key in GROUPS] == [True, True]
+    kept_only = compared([runs[0], write_run(tmp_path / "dft", DFT, 0, 101, kept=106)])
+    assert not kept_only.side_verdicts()
+    words = kept_only.methods[1].difference["retention"].verdict
+    assert words.startswith("DFT and SFT are not distinguishable after correction for several")
+    alone = compared(runs, benchmarks={"in_domain": [LEARNED]})
+    assert alone.methods[1].difference["in_domain"].p_holm == pytest.approx(2 / 2**6)
 
 
 def test_other_benchmarks_speak_only_where_there_is_a_difference(tmp_path: Path) -> None:
     runs = [
-        write_run(tmp_path / f"{name}-{seed}", {"name": name}, seed, 0.5, retention=kept)
-        for name, all_kept in (("sft", (0.5, 0.6, 0.7)), ("dft", (0.8, 0.5, 0.6)))
-        for seed, kept in enumerate(all_kept)
+        write_run(tmp_path / f"{name}-{seed}", {"name": name}, seed, 100, kept=right)
+        for name, each in (("sft", (100, 120, 140)), ("dft", (130, 100, 120)))
+        for seed, right in enumerate(each)
     ]
-    otr = [
-        write_run(tmp_path / f"otr-{seed}", {"name": "otr"}, seed, 0.5, retention=kept)
-        for seed, kept in enumerate((0.60, 0.71, 0.82))
+    runs += [
+        write_run(tmp_path / f"otr-{seed}", OTR, seed, 100, kept=right)
+        for seed, right in enumerate((130, 150, 170))
     ]
-    result = compared(runs + otr)
-    assert result.side_verdicts() == [f"{KEPT}: OTR ahead of SFT by 11.0 ± 2.5 points"]
-    assert table(result).splitlines()[-1] == result.side_verdicts()[0]
-
-
-def test_one_run_each_gives_no_verdict(tmp_path: Path) -> None:
-    assert compared(study(tmp_path, [0.5], [0.9])).verdicts() == [
-        "OTR and SFT: +40.0 points in one run each: no verdict"
-    ]
+    comparison = compared(runs)
+    (words,) = comparison.side_verdicts()
+    assert words.startswith("retention: OTR ahead of SFT by 15.0 points (95 % interval ")
+    assert words in table(comparison).splitlines()
 
 
 def test_the_learning_rate_is_chosen_on_validation_alone(tmp_path: Path) -> None:
     runs = [
         # Better on what is compared, worse on validation: must not be kept.
-        write_run(tmp_path / "a", {"name": "sft"}, 0, 0.99, rate=1e-3, validation=0.6),
-        write_run(tmp_path / "b", {"name": "sft"}, 0, 0.50, rate=1e-4, validation=0.7),
+        write_run(tmp_path / "a", SFT, 0, 198, rate=1e-3, validation=120),
+        write_run(tmp_path / "b", SFT, 0, 100, rate=1e-4, validation=140),
+        write_run(tmp_path / "c", SFT, 0, 100, rate=1e-5, validation=130),
         # Equal on validation: the lower rate.
-        write_run(tmp_path / "c", {"name": "otr"}, 0, 0.99, rate=1e-3, validation=0.7),
-        write_run(tmp_path / "d", {"name": "otr"}, 0, 0.40, rate=1e-4, validation=0.7),
+        write_run(tmp_path / "d", OTR, 0, 198, rate=1e-3, validation=140),
+        write_run(tmp_path / "e", OTR, 0, 80, rate=1e-4, validation=140),
     ]
-    result = compared(runs)
-    assert [objective.learning_rate for objective in result.objectives] == [1e-4, 1e-4]
-    assert [objective.accuracy[LEARNED].mean for objective in result.objectives] == [0.5, 0.4]
-    assert result.objectives[0].validation == {1e-4: 0.7, 1e-3: 0.6}
+    sft, otr = compared(runs).as_json()["methods"]
+    assert (sft["learning_rate"], sft["at_edge"], sft["runs"]) == (1e-4, False, ["b"])
+    assert (otr["learning_rate"], otr["at_edge"], otr["runs"]) == (1e-4, True, ["e"])
+    assert [each["learning_rate"] for each in sft["learning_rates"]] == [1e-5, 1e-4, 1e-3]
+    assert sft["learning_rates"][2]["validation"]["mean"] == pytest.approx(0.6)
+    assert sft["learning_rates"][2]["accuracy"][LEARNED]["mean"] == pytest.approx(0.99)
+    assert any("lowest one tried for OTR (0.0001)" in each for each in compared(runs).warnings)
 
 
-def test_objectives_of_one_name_are_told_apart_by_what_differs(tmp_path: Path) -> None:
-    exact = {"name": "otr", "num_rollouts": "exact", "temperature": 1.3}
-    sampled = {"name": "otr", "num_rollouts": 256, "temperature": 1.3}
+def test_a_rate_that_lost_seeds_has_no_say_while_another_has_all(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / f"good-{seed}", SFT, seed, 100, rate=1e-4) for seed in range(3)]
+    runs += [write_run(tmp_path / "lucky", SFT, 0, 190, rate=1e-3, validation=190)]
+    failed = [failure(SFT, seed, rate=1e-3) for seed in (1, 2)]
+    comparison = compared(runs, failed)
+    assert comparison.methods[0].sweep.learning_rate == 1e-4
+    assert comparison.warnings[0] == ("SFT: 2 of 3 runs at learning rate 0.001 failed (seed 1, 2)")
+    assert "SFT: learning rate 0.001 was not considered" in comparison.warnings[1]
+
+
+def test_failed_runs_are_said_in_the_verdict(tmp_path: Path) -> None:
+    runs = study(tmp_path, [140, 160, 120], [160, 181])
+    comparison = compared(runs, [failure(OTR, 2)])
+    assert comparison.verdicts()[0].endswith("(1 of 3 runs failed)")
+    results = comparison.as_json()
+    assert results["methods"][1]["difference"]["in_domain"]["by_seed"].keys() == {"0", "1"}
+    assert results["failed"][0]["label"] == "OTR"
+    assert results["failed"][0]["error"] == "out of memory"
+
+
+def test_a_method_whose_every_run_failed_stays_in_the_comparison(tmp_path: Path) -> None:
+    runs = study(tmp_path, [140, 160, 120], [])
+    comparison = compared(runs, [failure(OTR, seed) for seed in range(3)])
+    assert comparison.verdicts() == ["OTR: every run failed"]
+    method = comparison.as_json()["methods"][1]
+    assert (method["learning_rate"], method["scores"], method["runs"]) == (None, {}, [])
+    assert "failed" in table(comparison)
+    without_first = compared(runs, [failure(OTR, seed) for seed in range(3)], objectives=[OTR, SFT])
+    assert without_first.verdicts() == ["SFT: nothing to compare with, as every run of OTR failed"]
+
+
+def test_without_a_seed_in_common_there_is_no_verdict(tmp_path: Path) -> None:
     runs = [
-        write_run(tmp_path / str(index), objective, seed=0, accuracy=0.5)
-        for index, objective in enumerate([{"name": "sft"}, exact, sampled])
+        write_run(tmp_path / "a", SFT, 0, 100),
+        write_run(tmp_path / "b", OTR, 1, 150),
     ]
-    assert [objective.label for objective in compared(runs).objectives] == [
-        "SFT",
-        "OTR (num_rollouts=exact)",
-        "OTR (num_rollouts=256)",
-    ]
+    comparison = compared(runs)
+    assert comparison.verdicts() == ["OTR and SFT have no seed in common: no verdict"]
+    assert comparison.methods[1].difference == {}
+
+
+OFF: dict[str, Any] = {"floor": 0.0, "entropy_bonus": 0.0, "anchor": None}
+
+
+@pytest.mark.parametrize(
+    ("objectives", "labels"),
+    [
+        ([{"name": "sft"}, {"name": "otr", "num_rollouts": "exact"}], ["SFT", "OTR"]),
+        (
+            [{"name": "otr", "num_rollouts": 256}, {"name": "otr", "num_rollouts": "exact"}],
+            ["OTR (num_rollouts=256)", "OTR (exact)"],
+        ),
+        (
+            [
+                {"name": "otr", "num_rollouts": 256, "temperature": 1.3, **OFF},
+                {"name": "otr", "num_rollouts": "exact", "temperature": 1.3, **OFF},
+                {"name": "otr", "num_rollouts": 256, "temperature": 2.0, **OFF},
+                {"name": "otr", "num_rollouts": 256, "temperature": 1.3, **OFF, "floor": 0.1},
+            ],
+            ["OTR", "OTR (exact)", "OTR (temperature=2)", "OTR (floor=0.1)"],
+        ),
+        (
+            [
+                {"name": "sft", **OFF, "anchor": {"kl": 0.05, "direction": "forward"}},
+                {"name": "sft", **OFF},
+                {"name": "sft", **OFF, "entropy_bonus": 0.01},
+            ],
+            ["SFT (anchor=forward 0.05)", "SFT", "SFT (entropy_bonus=0.01)"],
+        ),
+        ([{"name": "grpo", "num_generations": 8}], ["GRPO"]),
+    ],
+)
+def test_a_label_says_what_sets_a_method_off_and_no_more(
+    objectives: list[dict[str, Any]], labels: list[str]
+) -> None:
+    assert labels_of(objectives) == labels
 
 
 def test_forgetting_is_the_change_from_the_untuned_model(tmp_path: Path) -> None:
     runs = [
-        write_run(tmp_path / str(seed), {"name": "sft"}, seed, 0.9, retention=kept)
-        for seed, kept in enumerate([0.5, 0.7])
+        write_run(tmp_path / str(seed), SFT, seed, 180, kept=kept)
+        for seed, kept in enumerate([100, 110, 120])
     ]
-    untuned = {LEARNED: {"accuracy": 0.4}, KEPT: {"accuracy": 0.8}}
-    result = compared(runs, untuned)
-    assert result.objectives[0].change[LEARNED].mean == pytest.approx(0.5)
-    assert result.objectives[0].change[KEPT].values == pytest.approx((-0.3, -0.1))
-    # t(1) = 12.706, s / sqrt(2) = 0.1
-    change = result.objectives[0].change
-    assert percent(change[LEARNED], signed=True) == "+50.0 ± 0.1"
-    assert percent(change[KEPT], signed=True) == "-20.0 ± 127.1"
+    untuned = read_answered(write_answers(tmp_path / "untuned", {LEARNED: 80, KEPT: 160}))
+    results = compared(runs, untuned=untuned).as_json()
+    change = results["methods"][0]["change"]
+    assert change["in_domain"]["mean"] == pytest.approx(0.5)
+    assert change["retention"]["by_seed"] == pytest.approx({"0": -0.3, "1": -0.25, "2": -0.2})
+    assert change["retention"]["interval_95"][1] < 0
+    assert results["untuned"][KEPT]["accuracy"] == pytest.approx(0.8)
+    assert len(results["untuned"][KEPT]["interval_95"]) == 2
 
 
-def test_the_table_shows_the_untuned_model_every_objective_and_the_verdicts(
-    tmp_path: Path,
-) -> None:
-    runs = study(tmp_path, [0.70, 0.80, 0.60], [0.80, 0.91, 0.72])
-    text = table(compared(runs, {LEARNED: {"accuracy": 0.144}, KEPT: {"accuracy": 0.5}}))
-    lines = text.splitlines()
-    assert lines[0] == "regime: percent right, mean ± 95 % interval over 3 seeds"
-    assert lines[1].split("   ")[-1] == "in_domain minus SFT"
-    assert lines[2].split() == ["untuned", "14.4", "50.0"]
-    assert lines[3].split()[:5] == ["SFT", "0.0001", "70.0", "±", "24.8"]
-    assert lines[4].split()[-3:] == ["+11.0", "±", "2.5"]
-    assert lines[5] == "OTR ahead of SFT by 11.0 ± 2.5 points"
+def test_a_group_is_the_mean_over_its_benchmarks(tmp_path: Path) -> None:
+    runs = [
+        write_run(tmp_path / f"{name}-{seed}", {"name": name}, seed, right, kept=60)
+        for name, right in (("sft", 100), ("otr", 140))
+        for seed in range(3)
+    ]
+    comparison = compared(runs, benchmarks={"in_domain": [LEARNED, KEPT]})
+    otr = comparison.as_json()["methods"][1]
+    assert otr["scores"]["in_domain"]["mean"] == pytest.approx((0.7 + 0.3) / 2)
+    assert otr["scores"]["in_domain"]["n"] == 400
+    assert otr["difference"]["in_domain"]["mean"] == pytest.approx(0.1)
+    assert comparison.side_verdicts() == [f"{LEARNED}: {otr['difference'][LEARNED]['verdict']}"]
 
 
-def test_the_comparison_goes_into_json_whole(tmp_path: Path) -> None:
-    result = compared(study(tmp_path, [0.70, 0.80, 0.60], [0.80, 0.91, 0.72]))
-    again = json.loads(json.dumps(result.as_json()))
-    difference = again["objectives"][1]["difference"][LEARNED]
-    assert difference["mean"] == pytest.approx(0.11)
-    assert difference["p_value"] == pytest.approx(0.002747, abs=1e-5)
-    assert again["verdicts"] == result.verdicts()
+def test_sampled_answers_count_as_shares_of_a_question(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "a", SFT, 0, 1, n=3, validation=1, kept=1)
+    rows = [
+        {"benchmark": name, "id": str(index), "correct": bit == "1"}
+        for name in (LEARNED, KEPT, VALIDATION)
+        for index, bits in enumerate(("11", "10", "00"))
+        for bit in bits
+    ]
+    (folder / "answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    row = compared([folder]).as_json()["runs"][0]
+    assert row["scores"][LEARNED] == {"accuracy": 0.5, "n": 3, "correct": [1.0, 0.5, 0.0]}
+
+
+def noisy(root: Path) -> tuple[Comparison, dict[str, Any]]:
+    """A comparison with failures, rates, costs and an untuned model."""
+    rng = np.random.default_rng(0)
+    runs = [
+        write_run(
+            root / f"{name}-{rate:g}-{seed}",
+            {"name": name},
+            seed,
+            *rng.integers(90, 130, size=1).tolist(),
+            kept=int(rng.integers(90, 130)),
+            validation=int(rng.integers(90, 130)),
+            rate=rate,
+        )
+        for seed in range(3)
+        for name in ("sft", "dft", "otr")
+        for rate in (1e-4, 1e-3)
+    ]
+    for run in runs:
+        cost = {"seconds": 2.0, "num_steps": 10, "tokens_per_second": 5.0, "peak_memory_mb": 7.0}
+        (run / "cost.json").write_text(json.dumps({**cost, "head_share": None}))
+    untuned = read_answered(write_answers(root / "untuned", {LEARNED: 80, KEPT: 160}))
+    failed = [failure({"name": "gem"}, seed) for seed in range(3)]
+    comparison = compared(runs, failed, untuned=untuned)
+    return comparison, comparison.as_json()
+
+
+def test_the_results_file_has_the_agreed_fields(tmp_path: Path) -> None:
+    _, results = noisy(tmp_path)
+    assert list(results) == [
+        *("format", "name", "title", "model", "budget", "validation", "benchmarks", "questions"),
+        *("untuned", "failed", "methods", "verdicts", "side_verdicts", "warnings", "runs"),
+    ]
+    assert results["benchmarks"] == {
+        "in_domain": [LEARNED],
+        "out_of_domain": [],
+        "retention": [KEPT],
+    }
+    assert results["questions"] == {LEARNED: 200, KEPT: 200, VALIDATION: 200}
+    method = results["methods"][2]
+    assert list(method) == [
+        *("label", "objective", "learning_rate", "at_edge", "learning_rates", "runs", "scores"),
+        *("change", "difference", "cost"),
+    ]
+    assert list(method["scores"]) == ["in_domain", "retention", LEARNED, KEPT]
+    assert list(method["difference"]["in_domain"]) == [
+        *("mean", "interval_95", "n", "by_seed", "p_value", "p_holm", "distinguishable"),
+        *("questions_needed", "seeds_needed", "verdict"),
+    ]
+    assert method["difference"][LEARNED] == method["difference"]["in_domain"]
+    assert method["cost"]["seconds"] == 2.0 and method["cost"]["head_share"] is None
+    assert results["methods"][0]["difference"] == {}
+    assert len(results["runs"]) == 18
+    assert results["runs"][0]["scores"][LEARNED]["correct"].count("1") == round(
+        200 * results["runs"][0]["scores"][LEARNED]["accuracy"]
+    )
+
+
+def test_a_committed_results_file_gives_the_same_comparison_again(tmp_path: Path) -> None:
+    comparison, results = noisy(tmp_path)
+    written = json.loads(json.dumps(results))
+    again = comparison_from_results(written)
+    assert json.loads(json.dumps(again.as_json())) == written
+    assert table(again) == table(comparison)
+    assert markdown_table(again) == markdown_table(comparison)
+
+
+def test_the_table_shows_the_untuned_model_every_method_and_the_verdicts(tmp_path: Path) -> None:
+    untuned = read_answered(write_answers(tmp_path / "untuned", {LEARNED: 29, KEPT: 100}))
+    comparison = compared(study(tmp_path, [140, 160, 120], [160, 181, 139]), untuned=untuned)
+    lines = table(comparison).splitlines()
+    assert lines[0] == "A study: percent right, \u00b1 half of the 95 % interval, 3 seeds"
+    assert lines[1].split() == [
+        *("learning", "rate", "in_domain", "retention", "in_domain", "minus", "SFT")
+    ]
+    assert lines[2].split() == ["untuned", "14.5", "50.0"]
+    assert lines[3].split()[:4] == ["SFT", "0.0001", "70.0", "\u00b1"]
+    assert lines[4].split()[-3:-1] == ["+10.0", "\u00b1"]
+    assert lines[5] == comparison.verdicts()[0]
+    head, rule, untuned_row, sft, otr, _, verdict = markdown_table(comparison).splitlines()[:7]
+    assert head == "|  | learning rate | in_domain | retention | in_domain minus SFT |"
+    assert rule == "| --- | ---: | ---: | ---: | ---: |"
+    assert untuned_row == "| untuned |  | 14.5 | 50.0 |  |"
+    assert sft.startswith("| SFT | 0.0001 | 70.0 (") and otr.count(" to ") == 3
+    assert verdict == f"- {comparison.verdicts()[0]}"
 
 
 def test_a_run_that_cannot_be_compared_is_named(tmp_path: Path) -> None:
-    good = write_run(tmp_path / "good", {"name": "sft"}, 0, 0.5)
+    good = write_run(tmp_path / "good", SFT, 0, 100)
     with pytest.raises(UserError, match="is not a run folder"):
         read_run(tmp_path / "nothing")
-    with pytest.raises(UserError, match="missing: 'training'"):
-        run = write_run(tmp_path / "bare", {"name": "sft"}, 0, 0.5)
+    with pytest.raises(UserError, match="found wrong: 'training'"):
+        run = write_run(tmp_path / "bare", SFT, 0, 100)
         (run / "config.yaml").write_text("objective: {name: sft}\nseed: 0\n")
         read_run(run)
     with pytest.raises(UserError, match="same objective, learning rate and seed"):
-        compared([good, write_run(tmp_path / "twin", {"name": "sft"}, 0, 0.6)])
-    with pytest.raises(UserError, match="scored on 10 questions.*on 1000"):
-        compared([good, write_run(tmp_path / "few", {"name": "sft"}, 1, 0.6, n=10)])
-    with pytest.raises(UserError, match="has no 'demo/longer'"):
-        compare("x", [read_run(good)], benchmarks=["demo/longer"], validation=VALIDATION)
-    with pytest.raises(UserError, match="no runs"):
+        compared([good, write_run(tmp_path / "twin", SFT, 0, 120)])
+    with pytest.raises(UserError, match="few was scored on 10 questions.*good on 200"):
+        compared([good, write_run(tmp_path / "few", SFT, 1, 5, n=10)])
+    with pytest.raises(UserError, match="other and .*good were scored on different questions"):
+        compared([good, write_run(tmp_path / "other", SFT, 1, 100, first=1000)])
+    with pytest.raises(UserError, match="has no scores of 'demo/longer'"):
+        compared([good], benchmarks={"in_domain": ["demo/longer"]})
+    with pytest.raises(UserError, match="'demo/validation' not among any"):
+        compared([good], benchmarks={"in_domain": [VALIDATION]})
+    with pytest.raises(UserError, match="no finished runs"):
         compared([])
+    with pytest.raises(UserError, match="untuned: scores without answers"):
+        compared([good], untuned=json.loads((good / "scores.json").read_text()))
+    with pytest.raises(UserError, match="200 questions.*answers.jsonl 1; evaluate it again"):
+        row = (good / "answers.jsonl").read_text().splitlines()[0]
+        (good / "answers.jsonl").write_text(row + "\n")
+        read_run(good)

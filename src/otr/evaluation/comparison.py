@@ -1,291 +1,270 @@
-"""Comparing objectives: evaluated run folders in, estimates and paired differences out."""
+"""Comparing methods: scored runs in, estimates, paired differences and verdicts out.
 
-import dataclasses
+`Comparison.as_json` is results.json; `comparison_from_results` makes the same comparison from it
+again, as it holds each run's answers.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
 from otr.errors import UserError
-from otr.evaluation.statistics import (
-    Estimate,
-    mean_estimate,
-    paired_difference,
-    rejected_by_holm,
+from otr.evaluation.labels import labels_of
+from otr.evaluation.methods import GROUPS, HEADLINE, MethodResult, result_of, side_keys
+from otr.evaluation.scored_run import (
+    Answered,
+    ScoredRun,
+    answered_from_row,
+    read_answered,
+    read_run,
+    run_from_row,
 )
-from otr.runs import CONFIG, SCORES, read_json
+from otr.evaluation.sweep import Sweep, sweep_of
+from otr.evaluation.verdicts import warnings_of
 
-Scores = dict[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoredRun:
-    """What a comparison needs to know of one run folder."""
-
-    folder: Path
-    objective: dict[str, Any]
-    learning_rate: float
-    seed: int
-    scores: Scores
-    """scores.json: by benchmark, each with `accuracy` and `n`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ObjectiveResult:
-    """One objective at the learning rate that validation chose for it. Shares, not percent."""
-
-    label: str
-    """Its name in capitals, with the options that tell it from others of that name."""
-
-    objective: dict[str, Any]
-
-    learning_rate: float
-
-    validation: dict[float, float]
-    """Mean validation accuracy of each learning rate tried."""
-
-    seeds: tuple[int, ...]
-
-    accuracy: dict[str, Estimate]
-    """By benchmark, over seeds."""
-
-    change: dict[str, Estimate]
-    """By benchmark, accuracy minus that of the untuned model; empty if it was not given."""
-
-    difference: dict[str, Estimate | None]
-    """By benchmark, paired by seed, minus the first objective; empty for the first itself."""
+__all__ = ["Comparison", "compare", "comparison_from_results", "read_answered", "read_run"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Objectives compared under one regime: the same model, data and budget."""
+    """Methods compared on the same model, data and budget. Shares, not percent."""
 
     name: str
-    """The regime's."""
 
-    benchmarks: tuple[str, ...]
-    """Compared benchmarks; the first is the one verdicts speak of."""
+    title: str
 
-    untuned: dict[str, float]
-    """Accuracy of the untuned model by benchmark, where known."""
+    model: str
 
-    objectives: tuple[ObjectiveResult, ...]
+    budget: dict[str, Any]
+
+    validation: str
+
+    benchmarks: dict[str, tuple[str, ...]]
+    """By group; some may be empty, in_domain is not."""
+
+    untuned: dict[str, Answered]
+
+    methods: tuple[MethodResult, ...]
     """The first is the one others are compared with."""
 
+    failed: tuple[dict[str, Any], ...]
+    """Runs without scores: run, label, objective, learning_rate, seed, error."""
+
+    warnings: tuple[str, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """Every benchmark once."""
+        return list(dict.fromkeys(name for group in self.benchmarks.values() for name in group))
+
     def verdicts(self) -> list[str]:
-        """For each objective after the first, in words: ahead, behind or not distinguishable."""
-        first = self.objectives[0].label
-        return [
-            verdict(other.label, first, other.difference[self.benchmarks[0]])
-            for other in self.objectives[1:]
-        ]
+        """For each method after the first, on the in-domain benchmarks, in words."""
+        first = self.methods[0]
+        return [_headline(method, first) for method in self.methods[1:]]
 
     def side_verdicts(self) -> list[str]:
-        """The same for the other benchmarks, but only what can be told apart.
-
-        By an objective's paired t tests on them, at 5 % after Holm's correction for their number.
-        """
-        first, found = self.objectives[0].label, []
-        for other in self.objectives[1:]:
-            differences = {name: other.difference[name] for name in self.benchmarks[1:]}
-            p_values = {
-                name: difference.p_value
-                for name, difference in differences.items()
-                if difference is not None and difference.p_value is not None
-            }
-            found += [
-                f"{name}: {verdict(other.label, first, differences[name])}"
-                for name in rejected_by_holm(p_values)
-                if (difference := differences[name]) is not None and difference.distinguishable
-            ]
-        return found
+        """The same for other groups and benchmarks, but only what can be told apart."""
+        return [
+            f"{key}: {method.difference[key].verdict}"
+            for method in self.methods[1:]
+            for key in side_keys(self.benchmarks)
+            if key in method.difference and method.difference[key].distinguishable
+        ]
 
     def as_json(self) -> dict[str, Any]:
-        """The whole comparison as plain values, with its verdicts."""
-        return dataclasses.asdict(self) | {
+        """results.json, as plain values."""
+        names = [*self.names, self.validation]
+        return {
+            "format": 1,
+            "name": self.name,
+            "title": self.title,
+            "model": self.model,
+            "budget": self.budget,
+            "validation": self.validation,
+            "benchmarks": {group: list(each) for group, each in self.benchmarks.items()},
+            "questions": {name: self._num_questions(name) for name in names},
+            "untuned": {name: each.with_interval() for name, each in self.untuned.items()},
+            "failed": list(self.failed),
+            "methods": [method.as_json() for method in self.methods],
             "verdicts": self.verdicts(),
             "side_verdicts": self.side_verdicts(),
+            "warnings": list(self.warnings),
+            "runs": [
+                run.as_row(method.label, names)
+                for method in self.methods
+                for group in method.sweep.runs.values()
+                for run in group
+            ],
         }
 
-
-def read_run(folder: Path) -> ScoredRun:
-    """The configuration and scores of an evaluated run folder.
-
-    Raises: UserError if either file is missing, broken or lacks a field.
-    """
-    path = folder / CONFIG
-    try:
-        config = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
-        return ScoredRun(
-            folder=folder,
-            objective=dict(config["objective"]),
-            learning_rate=float(config["training"]["learning_rate"]),
-            seed=int(config["seed"]),
-            scores=read_json(folder / SCORES),
-        )
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file, so {folder} is not a run folder") from None
-    except YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from None
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{path}: needs objective, training.learning_rate and seed; missing: {error}"
-        ) from None
+    def _num_questions(self, name: str) -> int:
+        answered = [self.untuned[name]] if name in self.untuned else []
+        for method in self.methods:
+            answered += [run.answered[name] for run in method.sweep.kept]
+        return len(answered[0].correct) if answered else 0
 
 
 def compare(
     name: str,
-    runs: list[ScoredRun],
+    title: str,
+    runs: Sequence[ScoredRun | dict[str, Any]],
+    failed: Sequence[dict[str, Any]] = (),
     *,
-    benchmarks: list[str],
+    model: str,
+    budget: dict[str, Any],
+    benchmarks: Mapping[str, Sequence[str]],
     validation: str,
-    untuned: Scores | None = None,
+    untuned: Mapping[str, Answered | dict[str, Any]] | None = None,
+    objectives: Sequence[dict[str, Any]] = (),
 ) -> Comparison:
-    """Compare the objectives of some runs that differ in objective, learning rate and seed only.
+    """Compare the methods of some runs that differ in objective, learning rate and seed only.
 
-    For each objective the learning rate with the highest mean accuracy on `validation` is kept
-    (the lower one of equals); `benchmarks` have no say in it. Objectives come in the order of
-    their first run.
+    Runs and `untuned` are as they are read from folders, or the plain values of results.json.
+    `failed` has run, objective, learning_rate, seed and error of each run without scores;
+    `objectives` all objectives with all of their options, in the order of the methods (without
+    it, the order of their first run, failed ones last). For each method the learning rate with
+    the highest mean accuracy on `validation` is kept; `benchmarks` have no say in it.
 
     Raises: UserError if there are no runs, two of them are the same, a score is missing, or
-    scores stand on different numbers of questions.
+    runs were scored on different questions.
     """
-    if not runs:
-        raise UserError(f"{name}: there are no runs to compare")
-    _check(runs, [*benchmarks, validation])
-    untuned_accuracy = {
-        benchmark: untuned[benchmark]["accuracy"]
-        for benchmark in benchmarks
-        if untuned is not None and benchmark in untuned
-    }
-    labels = _labels([run.objective for run in runs])
-    chosen = {
-        label: _best_learning_rate(
-            [run for run, other in zip(runs, labels, strict=True) if other == label], validation
-        )
-        for label in dict.fromkeys(labels)
-    }
-    first = next(iter(chosen.values()))[0]
+    groups = {group: tuple(benchmarks.get(group, ())) for group in GROUPS}
+    names = list(dict.fromkeys(each for group in groups.values() for each in group))
+    if not groups[HEADLINE] or validation in names:
+        raise UserError(f"{name}: needs in-domain benchmarks, and {validation!r} not among any")
+    scored = [run if isinstance(run, ScoredRun) else run_from_row(run) for run in runs]
+    _check(name, scored, [*names, validation])
+    given = untuned or {}
+    before = {each: _as_answered(given[each]) for each in names if each in given}
+    for each in before:
+        _check_questions(each, "the untuned model", before, scored[0].run, scored[0].answered)
+    sweeps = _sweeps(scored, failed, objectives, validation)
+    methods = tuple(result_of(each, sweeps[0], groups, validation, before) for each in sweeps)
+    labels = {_key(sweep.objective): sweep.label for sweep in sweeps}
     return Comparison(
         name=name,
-        benchmarks=tuple(benchmarks),
-        untuned=untuned_accuracy,
-        objectives=tuple(
-            _result(label, kept, tried, benchmarks, untuned_accuracy, first)
-            for label, (kept, tried) in chosen.items()
+        title=title,
+        model=model,
+        budget=budget,
+        validation=validation,
+        benchmarks=groups,
+        untuned=before,
+        methods=methods,
+        failed=tuple(
+            {
+                "run": entry["run"],
+                "label": labels[_key(entry["objective"])],
+                "objective": entry["objective"],
+                "learning_rate": entry["learning_rate"],
+                "seed": entry["seed"],
+                "error": entry["error"],
+            }
+            for entry in failed
         ),
+        warnings=tuple(warnings_of(sweeps, sum(bool(each.difference) for each in methods))),
     )
 
 
-def _result(
-    label: str,
-    kept: list[ScoredRun],
-    tried: dict[float, float],
-    benchmarks: list[str],
-    untuned: dict[str, float],
-    first: list[ScoredRun],
-) -> ObjectiveResult:
-    grains = {benchmark: 1 / kept[0].scores[benchmark]["n"] for benchmark in benchmarks}
-    accuracies = {benchmark: _by_seed(kept, benchmark) for benchmark in benchmarks}
-    return ObjectiveResult(
-        label=label,
-        objective=kept[0].objective,
-        learning_rate=kept[0].learning_rate,
-        validation=tried,
-        seeds=tuple(run.seed for run in kept),
-        accuracy={
-            benchmark: mean_estimate(list(values.values()), grain=grains[benchmark])
-            for benchmark, values in accuracies.items()
-        },
-        change={
-            benchmark: mean_estimate(
-                [value - untuned[benchmark] for value in values.values()],
-                grain=grains[benchmark],
-            )
-            for benchmark, values in accuracies.items()
-            if benchmark in untuned
-        },
-        difference={}
-        if kept is first
-        else {
-            benchmark: paired_difference(
-                values, _by_seed(first, benchmark), grain=grains[benchmark]
-            )
-            for benchmark, values in accuracies.items()
-        },
+def comparison_from_results(results: dict[str, Any]) -> Comparison:
+    """The comparison that a results.json holds, computed again from its runs' answers."""
+    return compare(
+        results["name"],
+        results["title"],
+        results["runs"],
+        results["failed"],
+        model=results["model"],
+        budget=results["budget"],
+        benchmarks=results["benchmarks"],
+        validation=results["validation"],
+        untuned=results["untuned"],
+        objectives=[method["objective"] for method in results["methods"]],
     )
 
 
-def _by_seed(runs: list[ScoredRun], benchmark: str) -> dict[int, float]:
-    return {run.seed: run.scores[benchmark]["accuracy"] for run in runs}
-
-
-def _best_learning_rate(
-    runs: list[ScoredRun], validation: str
-) -> tuple[list[ScoredRun], dict[float, float]]:
-    """The runs, by seed, of the best learning rate, and every rate's validation accuracy."""
-    by_rate: dict[float, list[ScoredRun]] = {}
-    for run in sorted(runs, key=lambda run: (run.learning_rate, run.seed)):
-        by_rate.setdefault(run.learning_rate, []).append(run)
-    tried = {
-        rate: mean_estimate(list(_by_seed(group, validation).values())).mean
-        for rate, group in by_rate.items()
-    }
-    # The first of equals is the lowest rate, as they are in rising order.
-    return by_rate[max(tried, key=tried.__getitem__)], tried
-
-
-def _labels(objectives: list[dict[str, Any]]) -> list[str]:
-    """A label for each objective: its name, and where names are shared, what tells them apart."""
-    labels = []
-    for objective in objectives:
-        same_name = [other for other in objectives if other["name"] == objective["name"]]
-        differing = sorted(
-            option
-            for option in set().union(*same_name)
-            if any(other.get(option) != objective.get(option) for other in same_name)
+def _as_answered(entry: Answered | dict[str, Any]) -> Answered:
+    if isinstance(entry, Answered):
+        return entry
+    if "correct" not in entry:
+        raise UserError(
+            "untuned: scores without answers cannot be paired; read the folder's answers"
         )
-        options = ", ".join(f"{option}={objective.get(option)}" for option in differing)
-        labels.append(str(objective["name"]).upper() + (f" ({options})" if options else ""))
-    return labels
+    return answered_from_row(entry)
 
 
-def _check(runs: list[ScoredRun], benchmarks: list[str]) -> None:
-    """Every run has every score, on as many questions as the others, and no run is there twice."""
-    seen: dict[str, Path] = {}
+def _sweeps(
+    runs: Sequence[ScoredRun],
+    failed: Sequence[dict[str, Any]],
+    objectives: Sequence[dict[str, Any]],
+    validation: str,
+) -> list[Sweep]:
+    found = [*objectives, *(run.objective for run in runs), *(each["objective"] for each in failed)]
+    methods = {_key(objective): objective for objective in reversed(found)}
+    order = list(dict.fromkeys(map(_key, found)))
+    labels = labels_of([methods[key] for key in order])
+    sweeps = [
+        sweep_of(
+            label,
+            methods[key],
+            [run for run in runs if _key(run.objective) == key],
+            [entry for entry in failed if _key(entry["objective"]) == key],
+            validation,
+        )
+        for key, label in zip(order, labels, strict=True)
+    ]
+    return [sweep for sweep in sweeps if sweep.runs or sweep.failed]
+
+
+def _key(objective: dict[str, Any]) -> str:
+    return json.dumps(objective, sort_keys=True, default=str)
+
+
+def _headline(method: MethodResult, first: MethodResult) -> str:
+    if not method.sweep.kept:
+        return f"{method.label}: every run failed"
+    if not first.sweep.kept:
+        return f"{method.label}: nothing to compare with, as every run of {first.label} failed"
+    if not method.difference:
+        return f"{method.label} and {first.label} have no seed in common: no verdict"
+    return method.difference[HEADLINE].verdict
+
+
+def _check(name: str, runs: Sequence[ScoredRun], benchmarks: Sequence[str]) -> None:
+    """Every run has every benchmark, on the same questions as the others, and none is twice."""
+    if not runs:
+        raise UserError(f"{name}: there are no finished runs to compare")
+    seen: dict[tuple[str, float, int], ScoredRun] = {}
     for run in runs:
-        key = str((sorted(run.objective.items(), key=str), run.learning_rate, run.seed))
-        if key in seen:
+        twin = seen.setdefault((_key(run.objective), run.learning_rate, run.seed), run)
+        if twin is not run:
             raise UserError(
-                f"{seen[key]} and {run.folder} have the same objective, learning rate and seed; "
+                f"{twin.run} and {run.run} have the same objective, learning rate and seed; "
                 "leave one out"
             )
-        seen[key] = run.folder
         for benchmark in benchmarks:
-            if benchmark not in run.scores:
+            if benchmark not in run.answered:
                 raise UserError(
-                    f"{run.folder}/{SCORES}: has no {benchmark!r}; "
-                    f"otr eval {run.folder} --benchmark {benchmark}"
+                    f"{run.run}: has no scores of {benchmark!r}; "
+                    f"otr eval {run.run} --benchmark {benchmark}"
                 )
-            n, expected = run.scores[benchmark]["n"], runs[0].scores[benchmark]["n"]
-            if n != expected:
-                raise UserError(
-                    f"{benchmark}: {run.folder} was scored on {n} questions, "
-                    f"{runs[0].folder} on {expected}; evaluate both with the same --limit"
-                )
+            _check_questions(benchmark, run.run, run.answered, runs[0].run, runs[0].answered)
 
 
-def verdict(label: str, reference: str, difference: Estimate | None) -> str:
-    """A paired difference of accuracies in words, in percentage points."""
-    if difference is None:
-        return f"{label} and {reference} have no seed in common: no verdict"
-    points = 100 * difference.mean
-    if difference.half_width is None:
-        return f"{label} and {reference}: {points:+.1f} points in one run each: no verdict"
-    width = f"{100 * difference.half_width:.1f} points"
-    if not difference.distinguishable:
-        return f"{label} and {reference} are not distinguishable: {points:+.1f} ± {width}"
-    direction = "ahead of" if points > 0 else "behind"
-    return f"{label} {direction} {reference} by {abs(points):.1f} ± {width}"
+def _check_questions(
+    benchmark: str,
+    run: str,
+    answered: dict[str, Answered],
+    other_run: str,
+    other_answered: dict[str, Answered],
+) -> None:
+    own, other = answered[benchmark], other_answered[benchmark]
+    if len(own.correct) != len(other.correct):
+        raise UserError(
+            f"{benchmark}: {run} was scored on {len(own.correct)} questions, "
+            f"{other_run} on {len(other.correct)}; evaluate both with the same --limit"
+        )
+    if own.ids and other.ids and own.ids != other.ids:
+        raise UserError(
+            f"{benchmark}: {run} and {other_run} were scored on different questions; "
+            "evaluate both on the same"
+        )

@@ -1,48 +1,88 @@
-"""Comparisons as text: one table a regime, verdicts below it."""
+"""Comparisons as tables: aligned text for a terminal, Markdown for documents. In percent."""
+
+from collections.abc import Sequence
 
 from otr.evaluation.comparison import Comparison
+from otr.evaluation.methods import HEADLINE, keys_of
 from otr.evaluation.statistics import Estimate
+from otr.evaluation.verdicts import points
+
+_MOST_COLUMNS = 5
 
 
 def table(comparison: Comparison) -> str:
-    """The regime's table in percent: mean ± half of the 95 % interval over seeds.
+    """The comparison as text, for a terminal.
 
-    One line for the untuned model and one an objective, one column a benchmark, and the paired
-    difference to the first objective on the first benchmark; then the verdict on that benchmark,
-    and on others where there is a difference to tell.
+    A line for the untuned model and one a method: its learning rate, its scores with half of the
+    95 % interval, and the paired in-domain difference to the first method; then verdicts, other
+    differences that can be told apart, and warnings. A column a group and benchmark while they
+    fit, else one a group.
     """
-    first = comparison.objectives[0].label
-    headline = comparison.benchmarks[0]
-    names = [benchmark.rsplit("/", 1)[-1] for benchmark in comparison.benchmarks]
-    rows = [["", "learning rate", *names, f"{names[0]} minus {first}"]]
-    if comparison.untuned:
-        untuned = [comparison.untuned.get(benchmark) for benchmark in comparison.benchmarks]
-        rows.append(["untuned", "", *("" if x is None else f"{100 * x:.1f}" for x in untuned), ""])
-    for result in comparison.objectives:
-        estimates = [result.accuracy[benchmark] for benchmark in comparison.benchmarks]
-        difference = result.difference.get(headline)
-        rows.append(
-            [
-                result.label,
-                f"{result.learning_rate:g}",
-                *(percent(estimate) for estimate in estimates),
-                percent(difference, signed=True) if difference is not None else "",
-            ]
-        )
-    num_seeds = sorted({len(result.seeds) for result in comparison.objectives})
-    seeds = " or ".join(map(str, num_seeds))
-    title = (
-        f"{comparison.name}: percent right, mean ± 95 % interval over {seeds} "
-        f"seed{'' if num_seeds == [1] else 's'}"
-    )
-    lines = [title, *_aligned(rows), *comparison.verdicts(), *comparison.side_verdicts()]
+    num_seeds = sorted({len(method.sweep.kept) for method in comparison.methods} - {0})
+    seeds = " or ".join(map(str, num_seeds)) + (" seed" if num_seeds == [1] else " seeds")
+    lines = [f"{comparison.title}: percent right, \u00b1 half of the 95 % interval, {seeds}"]
+    lines += _aligned(_rows(comparison, _columns(comparison, _MOST_COLUMNS), percent))
+    lines += [*comparison.verdicts(), *comparison.side_verdicts()]
+    lines += [f"warning: {words}" for words in comparison.warnings]
     return "\n".join(lines) + "\n"
 
 
+def markdown_table(comparison: Comparison) -> str:
+    """The same in Markdown, with a column for every group and benchmark, and whole intervals."""
+    head, *rows = _rows(comparison, _columns(comparison, None), percent_with_interval)
+    lines = [head, ["---", *("---:" for _ in head[1:])], *rows]
+    said = [*comparison.verdicts(), *comparison.side_verdicts()]
+    said += [f"Warning: {words}" for words in comparison.warnings]
+    table_lines = [f"| {' | '.join(cells)} |" for cells in lines]
+    return "\n".join([*table_lines, "", *(f"- {words}" for words in said)]) + "\n"
+
+
 def percent(estimate: Estimate, *, signed: bool = False) -> str:
-    """`91.6 ± 3.9` for a share of 0.916 with half-width 0.039; `91.6` for a single run."""
-    mean = f"{100 * estimate.mean:{'+' if signed else ''}.1f}"
-    return mean if estimate.half_width is None else f"{mean} ± {100 * estimate.half_width:.1f}"
+    """`91.6 \u00b1 3.9`: a share in percent, and half of its interval's width."""
+    low, high = estimate.interval_95
+    return f"{points(estimate.mean, signed=signed)} \u00b1 {points((high - low) / 2)}"
+
+
+def percent_with_interval(estimate: Estimate, *, signed: bool = False) -> str:
+    """`91.6 (87.1 to 94.6)`: a share in percent, and its interval."""
+    low, high = (points(end, signed=signed) for end in estimate.interval_95)
+    return f"{points(estimate.mean, signed=signed)} ({low} to {high})"
+
+
+def _columns(comparison: Comparison, most: int | None) -> dict[str, str]:
+    """What has a column, and its heading: groups, and benchmarks that are not alone in theirs."""
+    keys = keys_of(comparison.benchmarks)
+    alone = {names[0] for names in comparison.benchmarks.values() if len(names) == 1}
+    wide = {key: key.removeprefix("demo/") for key in keys if key not in alone}
+    if most is None or len(wide) <= most:
+        return wide
+    return {key: key for key in comparison.benchmarks if key in keys}
+
+
+def _rows(comparison: Comparison, columns: dict[str, str], written) -> list[list[str]]:
+    first = comparison.methods[0].label
+    keys = keys_of(comparison.benchmarks)
+    rows = [["", "learning rate", *columns.values(), f"{HEADLINE} minus {first}"]]
+    if comparison.untuned:
+        untuned = [_untuned_mean(comparison, keys[key]) for key in columns]
+        rows.append(["untuned", "", *untuned, ""])
+    for method in comparison.methods:
+        rate, difference = method.sweep.learning_rate, method.difference.get(HEADLINE)
+        rows.append(
+            [
+                method.label,
+                "failed" if rate is None else f"{rate:g}",
+                *(written(method.scores[key]) if method.scores else "" for key in columns),
+                written(difference.difference.estimate, signed=True) if difference else "",
+            ]
+        )
+    return rows
+
+
+def _untuned_mean(comparison: Comparison, names: Sequence[str]) -> str:
+    if any(name not in comparison.untuned for name in names):
+        return ""
+    return points(sum(comparison.untuned[name].accuracy for name in names) / len(names))
 
 
 def _aligned(rows: list[list[str]]) -> list[str]:
