@@ -14,8 +14,9 @@ from otr.errors import UserError
 from otr.lm_head import logits_loss
 from otr.objectives import ALL, DFT, OTR, SFT, Anchor, Objective, Unlikelihood
 from otr.pretrained import load_model, load_tokenizer
+from otr.training.chosen_examples import chosen_examples
 from otr.training.config import Data
-from otr.training.inspection import chosen_examples, label_of, token_views
+from otr.training.inspection import label_of, token_views
 from otr.training.token_keys import step_seed
 from otr.training.token_parts import token_parts
 from otr.training.trainer import OTRTrainer
@@ -248,10 +249,8 @@ def test_words_show_blanks_line_breaks_and_pieces_of_characters() -> None:
     ids = tokenizer("add é\n", add_special_tokens=False)["input_ids"]
     texts = [word_text(tokenizer, word) for word in ids]  # type: ignore[union-attr]
     assert texts == ["add", " ", "\\xc3", "\\xa9", "\n"]
-    assert (
-        word_text(tokenizer, int(tokenizer.convert_tokens_to_ids("<|endoftext|>")))
-        == "<|endoftext|>"
-    )
+    (end,) = tokenizer.encode("<|endoftext|>")
+    assert word_text(tokenizer, end) == "<|endoftext|>"
     assert word_text(tokenizer, 10**6) == "<1000000>"
 
 

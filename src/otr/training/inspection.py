@@ -15,7 +15,6 @@
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -27,33 +26,17 @@ from otr.lm_head import IGNORED, LogitTransform, linear_loss
 from otr.objectives import Objective, options_of
 from otr.pretrained import load_model, load_tokenizer
 from otr.runs import model_folder
-from otr.training.columns import columns
+from otr.training.chosen_examples import ChosenExample, chosen_examples
 from otr.training.config import Data
-from otr.training.data import Row, read_rows
 from otr.training.model_head import head_inputs, measured_transform, output_head
 from otr.training.token_keys import step_seed, token_keys
 from otr.training.token_parts import token_parts
-from otr.training.tokens import tokenized_dataset
 from otr.training.words import Words
 
 MOST_TOKENS = 2000
 """Tokens of an example that are shown."""
 
 _LOGITS_AT_ONCE = 1 << 21
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChosenExample:
-    """One example of T tokens, as training makes it of a row."""
-
-    row: int
-    """0-based."""
-    source: str
-    """File and line."""
-    input_ids_T: Tensor
-    labels_T: Tensor
-    """The token where it is learned, -100 elsewhere."""
-    notes: tuple[str, ...] = ()
 
 
 def token_views(
@@ -95,66 +78,6 @@ def token_views(
             for example in examples
         ],
     }
-
-
-def chosen_examples(
-    data: Data,
-    rows: Sequence[int],
-    tokenizer: PreTrainedTokenizerBase,
-    max_length: int | None = None,
-) -> list[ChosenExample]:
-    """The examples that training makes of some rows, counted from 0.
-
-    Raises: UserError as `token_views`.
-    """
-    found = read_rows(data.train, split=data.split, limit=data.limit)
-    # A row alone must be recognised as the whole data is.
-    present = dict.fromkeys(name for row in found for name in row.values)
-    columns(found, data)
-    examples = []
-    for number in rows:
-        if not 0 <= number < len(found):
-            raise UserError(
-                f"row {number}: rows are counted from 0, and the data has {len(found)}: give 0 to "
-                f"{len(found) - 1}"
-            )
-        row = Row({**present, **found[number].values}, found[number].origin)
-        examples += _examples_of(row, number, data, tokenizer, max_length)
-    return examples
-
-
-def _examples_of(
-    row: Row,
-    number: int,
-    data: Data,
-    tokenizer: PreTrainedTokenizerBase,
-    max_length: int | None,
-) -> list[ChosenExample]:
-    try:
-        dataset, report = tokenized_dataset([row], data, tokenizer, max_length)
-    except UserError as error:
-        if "none of the 1 rows is left" not in str(error):
-            raise
-        raise UserError(
-            f"row {number} ({row.origin}): nothing in it would be learned; "
-            "training leaves it out. Choose another row"
-            + (f", or raise training.max_length={max_length}" if max_length else "")
-        ) from None
-    notes = []
-    if report.cut:
-        notes.append(f"cut to training.max_length={max_length}, as in training")
-    if len(dataset) > 1:
-        notes.append(f"training makes {len(dataset)} examples of this row")
-    return [
-        ChosenExample(
-            row=number,
-            source=row.origin,
-            input_ids_T=torch.tensor(example["input_ids"]),
-            labels_T=torch.tensor(example["labels"]),
-            notes=tuple(notes),
-        )
-        for example in dataset.to_list()
-    ]
 
 
 class _Policy:

@@ -25,6 +25,8 @@ from otr.objectives import Objective
 _MOST_PROBABLE = 10
 _MOST_DRAWN = 8
 _DIGITS = 7
+_LEAST = 1e-12
+"""A part below it is what rounding leaves."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,10 +180,11 @@ def _loss_parts(parts: _Parts, t: int, label: int, words: Tensor) -> dict[str, f
         of_words = parts.loss_TV[t, words].sum() - of_label
     elif (parts.found.weights_TV[t] != 0).sum() <= 1:
         of_label = loss - bonus
+    rest = loss - bonus - of_label - of_words
     return {
         "label": _short(of_label),
         "words": _short(of_words),
-        "others": _short(loss - bonus - of_label - of_words),
+        "others": _short(rest) if abs(rest) > _LEAST else 0.0,
         "bonus": _short(bonus),
     }
 
