@@ -79,7 +79,7 @@ def shown_word(text: str, longest: int = _LONGEST) -> Markup:
     text = visible(text)
     if len(text) > longest:
         text = f"{text[: longest - 1]}…"
-    return Markup('<bdi dir="auto">{}</bdi>').format(
+    return Markup('<bdi>{}</bdi>').format(
         _BLANK.join(escape(part) for part in text.split(" "))
     )
 
@@ -228,7 +228,7 @@ def _reading(
     )
     if hits:
         return f"{hits} of {name}'s {num_rollouts} draws hit this word; {instead}."
-    reading = f"No draw of {name}'s {num_rollouts} hit this word, so it is not taught; {instead}."
+    reading = f"No draw of {name}'s {num_rollouts} hit this word, so it gets no weight; {instead}."
     if any(objective["objective"]["name"] == "sft" for objective in objectives):
         reading += " SFT teaches it like any other."
     return reading
@@ -264,15 +264,15 @@ def _word_rows(token: dict[str, Any], rollout: dict[str, Any] | None) -> Iterato
 def _push(push: float) -> tuple[str, str]:
     """A class by direction and strength, and the number with an arrow."""
     if abs(push) < 0.0005:
-        return "tv-still", "0"
+        return "", "0"
     kind = "tv-up" if push > 0 else "tv-down"
     strength = " tv-strong" if abs(push) >= 0.05 else ""
     return kind + strength, f"{'▲' if push > 0 else '▼'} {number(abs(push))}"
 
 
 def _bar(share: float) -> str:
-    """A class whose width is the share, in steps of 5 %."""
-    return f"tv-b{ceil(20 * share - 0.5)}" if share >= 0.005 else "tv-b0"
+    """A class whose width is the share, in steps of 5 %; empty for next to nothing."""
+    return f"tv-b{max(1, round(20 * share))}" if share >= 0.005 else ""
 
 
 def _summary(token: dict[str, Any], objectives: Sequence[dict[str, Any]]) -> str:
@@ -302,7 +302,7 @@ def _legend(objectives: Sequence[dict[str, Any]]) -> str:
             "dft": "DFT teaches a word in proportion to the probability the model gives it already",
             "otr": "OTR in proportion to how often the model's own draws hit it"
             + (
-                ", and pushes down what was drawn instead"
+                ", with a weight below 0 on what was drawn instead"
                 if options.get("wrong_reward", 0) < 0
                 else ""
             ),

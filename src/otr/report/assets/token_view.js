@@ -14,7 +14,7 @@ for (const view of document.querySelectorAll(".tv")) {
     shown = token;
     view.classList.add("tv-used");
     const card = document.getElementById(token.hash.slice(1));
-    panel.replaceChildren(...card.cloneNode(true).childNodes);
+    panel.querySelector(".tv-card").replaceChildren(...card.cloneNode(true).childNodes);
     panel.scrollTop = 0;
   };
   const tokenOf = (event) => event.target.closest(".tv-token");
