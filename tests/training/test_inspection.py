@@ -1,6 +1,7 @@
 """What `otr inspect` shows of each token, against the head's own loss and float64 autograd."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,10 @@ def test_otr_s_parts_follow_from_its_draws_alone() -> None:
             if not word["is_label"]:
                 assert loss == pytest.approx(0.5 * count / 64 * float(log_pi[t, word["id"]]))
         assert sum(mine["draws"]) + mine["others"]["draws"] == 64
+        listed = {word["id"] for word in token["words"]}
+        wrong = Counter(word for word in draws if word != label)
+        assert {word for word, _ in wrong.most_common(8)} <= listed
+        assert set(logits[t].topk(10).indices.tolist()) | {label} <= listed
         q = (logits[t] / 1.3).softmax(-1)
         assert mine["q"] == pytest.approx(float(q[label]), rel=1e-5)
 

@@ -98,9 +98,10 @@ def run(arguments: argparse.Namespace) -> int:
         seed=arguments.seed if arguments.seed is not None else own.seed if own else 0,
         max_length=max_length_of(training, own),
     )
-    print("\n".join(lines(tokens, colour=sys.stdout.isatty())))
     if arguments.output is not None:
         write_tokens_page(tokens, arguments.output)
+    print("\n".join(lines(tokens, colour=sys.stdout.isatty())))
+    if arguments.output is not None:
         print(f"\npage: {arguments.output}")
     return 0
 
