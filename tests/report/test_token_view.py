@@ -181,7 +181,7 @@ def test_words_show_their_blanks_and_are_cut_where_long() -> None:
     assert shown_word("   ").count("·") == 3
     assert shown_word("x" * 300).striptags() == "x" * 199 + "…"
     assert shown_word("\n\u200b").striptags() == "\\n\\u200b"
-    assert shown_word("<b>") == '<bdi>&lt;b&gt;</bdi>'
+    assert shown_word("<b>") == "<bdi>&lt;b&gt;</bdi>"
 
 
 def test_numbers_are_short_and_never_lose_a_small_probability() -> None:

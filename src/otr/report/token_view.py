@@ -79,9 +79,7 @@ def shown_word(text: str, longest: int = _LONGEST) -> Markup:
     text = visible(text)
     if len(text) > longest:
         text = f"{text[: longest - 1]}…"
-    return Markup('<bdi>{}</bdi>').format(
-        _BLANK.join(escape(part) for part in text.split(" "))
-    )
+    return Markup("<bdi>{}</bdi>").format(_BLANK.join(escape(part) for part in text.split(" ")))
 
 
 @dataclass(frozen=True, kw_only=True)
