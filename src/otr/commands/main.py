@@ -15,6 +15,7 @@ COMMANDS = {
     "check": "look at a run's data and settings without training",
     "train": "fine-tune a model as a run file says",
     "eval": "score a model or a run on benchmarks",
+    "inspect": "show what each objective makes of every token of a row",
 }
 """Each is a module of this folder with `add_arguments(parser)` and `run(arguments) -> int`."""
 

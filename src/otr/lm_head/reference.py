@@ -37,7 +37,7 @@ def logits_head(logits_TV: Tensor, call: Call, log_rho_TV: Tensor | None = None)
     log_pi_TV = logits_TV.log_softmax(-1)
     needs = call.objective.needs()
     with torch.no_grad():
-        found = _found(call.objective, logits_TV, labels_T, call.keys_T[kept_T], call.seed)
+        found = token_weights(call.objective, logits_TV, labels_T, call.keys_T[kept_T], call.seed)
     losses_T = -(found.weights_TV * log_pi_TV).sum(-1)
     if found.entropy_weight_T is not None:
         losses_T = losses_T + found.entropy_weight_T * (log_pi_TV.exp() * log_pi_TV).sum(-1)
@@ -79,28 +79,44 @@ def logits_head(logits_TV: Tensor, call: Call, log_rho_TV: Tensor | None = None)
 
 
 @dataclass(kw_only=True)
-class _Found:
-    """What an objective makes of each token."""
+class TokenWeights:
+    """What an objective makes of each supervised token."""
 
     weights_TV: Tensor
+    """w over the whole vocabulary, an anchor's part apart."""
+
     entropy_weight_T: Tensor | None
+    """tau of an entropy bonus."""
+
     loss_T: Tensor | None
+    """The loss, where it is another expression than -sum_v w_v log pi_v; bonus included."""
+
     log_prob_T: Tensor
     entropy_T: Tensor
     hit_rate_T: Tensor
     reward_T: Tensor
+
+    temperature_T: Tensor | None
+    """Of the rollout policy."""
+
     words_TK: Tensor | None
+    """The drawn words."""
 
 
-def _found(
+def token_weights(
     objective: Objective, logits_TV: Tensor, labels_T: Tensor, keys_T: Tensor, seed: int
-) -> _Found:
+) -> TokenWeights:
+    """The weights that an objective gives, and what they were made of.
+
+    Shapes: logits (T, V) as the policy has them, after scale and softcap, in float32 or float64;
+    labels and keys (T,), none ignored.
+    """
     needs = objective.needs()
     words_TK = _draw(logits_TV, labels_T, needs, seed, keys_T)
     statistics = _statistics(logits_TV, labels_T, needs, words_TK)
     weights = objective.all_weights(statistics)
     hit_rate_T = hit_rate(statistics, needs)
-    found = _Found(
+    found = TokenWeights(
         weights_TV=_dense(weights, logits_TV, labels_T, needs, words_TK),
         entropy_weight_T=weights.entropy_T,
         loss_T=weights.loss_T,
@@ -108,12 +124,15 @@ def _found(
         entropy_T=statistics.entropy_T,
         hit_rate_T=hit_rate_T,
         reward_T=hit_rate_T.clone() if weights.reward_T is None else weights.reward_T,
+        temperature_T=None
+        if needs.temperature is None
+        else torch.full_like(hit_rate_T, needs.temperature),
         words_TK=words_TK,
     )
     substitute = objective.substitute(statistics)
     if substitute is not None and substitute[0].any():
         which_T, other = substitute
-        others = _found(other, logits_TV[which_T], labels_T[which_T], keys_T[which_T], seed)
+        others = token_weights(other, logits_TV[which_T], labels_T[which_T], keys_T[which_T], seed)
         for name, value in vars(others).items():
             if value is not None:
                 getattr(found, name)[which_T] = value

@@ -1,0 +1,137 @@
+"""`otr inspect` from a data file to a page."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from otr import runs
+from otr.commands.main import main
+from otr.training.config import to_yaml
+from tests.training import models
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+DATA = (
+    "--data",
+    "rows.jsonl",
+    "--prompt",
+    "question",
+    "--completion",
+    "answer",
+    "--separator",
+    " ",
+)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    rows = [{"question": f"add {a} and 1 :", "answer": f"ans {a + 1} ."} for a in range(2, 9)]
+    runs.write_jsonl(tmp_path / "rows.jsonl", rows)
+    return tmp_path
+
+
+def inspected(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    assert main(["inspect", *words]) == 0
+    return capsys.readouterr().out
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    assert main(["inspect", *words]) == 2
+    message = capsys.readouterr().err
+    assert "Traceback" not in message and len(message.splitlines()) <= 4
+    return message
+
+
+def test_rows_are_printed_and_written_as_one_page(
+    capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    out = inspected(capsys, "demo", *DATA, "--row", "3", "--row", "5", "-o", "pages/tokens.html")
+    assert "row 3 (rows.jsonl, line 4) under demo: 4 of 9 tokens learned" in out
+    assert "learn |  ans 6 .<|endoftext|>" in out
+    for label in ("SFT", "DFT", "OTR", "OTR (exact)"):
+        assert f"  {label} " in out
+    assert "page: pages/tokens.html" in out
+    page = (folder / "pages/tokens.html").read_text(encoding="utf-8")
+    assert "Row 3" in page and "Row 5" in page and str(folder) not in page
+
+
+def test_objectives_and_their_options_can_be_chosen(capsys: pytest.CaptureFixture[str]) -> None:
+    out = inspected(capsys, "demo", *DATA, "--set", "otr.temperature=1.0")
+    assert "OTR (temperature=1)" in out and "OTR (exact, temperature=1)" in out
+    out = inspected(
+        capsys, "demo", *DATA, "--objective", "gem", "--objective", "label-smoothing",
+        "--set", "gem.beta=0.5", "label_smoothing.epsilon=0.2",
+    )  # fmt: skip
+    assert "GEM (beta=0.5)" in out and "LABEL-SMOOTHING (epsilon=0.2)" in out and "SFT" not in out
+
+
+def test_draws_follow_the_seed(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("demo-weak", *DATA, "--objective", "otr")
+    first = inspected(capsys, *words)
+    assert inspected(capsys, *words, "--seed", "0") == first
+    assert inspected(capsys, *words, "--seed", "1") != first
+
+
+def run_folder(folder: Path, **changes: Any) -> str:
+    from otr.training.config import Run
+
+    run = Run.model_validate(
+        {
+            "model": "demo",
+            "data": {"train": "rows.jsonl", "prompt": "question", "completion": "answer"},
+            "objective": {"name": "otr", "num_rollouts": 32},
+            "output_dir": "runs/first",
+            "seed": 7,
+            **changes,
+        }
+    )
+    made = folder / "runs" / "first"
+    models.model().save_pretrained(made / "model")
+    models.tokenizer().save_pretrained(made / "model")
+    runs.write_text(made / "config.yaml", to_yaml(run))
+    return "runs/first"
+
+
+def test_a_run_brings_its_data_objective_seed_and_length(
+    capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    runs.write_jsonl(folder / "rows.jsonl", [{"question": "w1 w2", "answer": "w3 w4 w5"}] * 3)
+    run = run_folder(folder)
+    out = inspected(capsys, run, "--row", "2")
+    assert "row 2 (rows.jsonl, line 3) under runs/first: 4 of 6 tokens learned" in out
+    assert "OTR (num_rollouts=32)" in out
+    assert inspected(capsys, run, "--row", "2", "--seed", "7") == out
+    assert inspected(capsys, run, "--row", "2", "--seed", "0") != out
+    short = run_folder(folder, training={"max_length": 4})
+    assert "longer than training.max_length=4" in refused(capsys, short)
+    other = [{"text": "w1 w2 w3"}]
+    runs.write_jsonl(folder / "other.jsonl", other)
+    out = inspected(capsys, run, "--data", "other.jsonl", "--text", "text", "--set",
+        "training.max_length=99")  # fmt: skip
+    assert "row 0 (other.jsonl, line 1)" in out and "3 of 4 tokens learned" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("demo",), "--data: demo is no run folder"),
+        (("demo", *DATA, "--row", "7"), "row 7: rows are counted from 0, and the data has 7"),
+        (("demo", *DATA, "--row", "-1"), "row -1"),
+        (("demo", "--data", "row.jsonl"), "no such file; did you mean 'rows.jsonl'?"),
+        (("demo", "--data", "rows.jsonl", "--text", "txt"), "no column 'txt'"),
+        (("demo", *DATA, "--objective", "stf"), "did you mean 'sft'?"),
+        (("demo", *DATA, "--set", "otr.num_rolouts=3"), "did you mean 'num_rollouts'?"),
+        (("demo", *DATA, "--set", "gem.beta=1"), "add --objective gem"),
+        (("demo", *DATA, "--set", "data.separatr=1"), "did you mean 'separator'?"),
+        (("demo", *DATA, "--set", "otr=3"), "expected otr.key=value"),
+        (("demo", *DATA, "--set", "training.max_length=x"), "positive whole number, found 'x'"),
+        (("demo", *DATA, "-o", "."), "is a folder"),
+        (("nowhere/at/all", *DATA), "there is no folder"),
+    ],
+)
+def test_what_the_user_must_change_is_said_in_a_few_lines(
+    words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert said in refused(capsys, *words)
