@@ -74,9 +74,17 @@ CASES = (
         more_rates=(2.5e-5,),
     ),
     Case(regime=_regime("strong-unfamiliar", *_STRONG_UNFAMILIAR), methods=FAMILY + SETTINGS),
-    Case(regime=_regime("weak-clean", *_WEAK_CLEAN), methods=FAMILY),
+    Case(
+        regime=_regime("weak-clean", *_WEAK_CLEAN),
+        methods=FAMILY,
+        more_rates=(6.4e-3,),
+    ),
     Case(regime=_regime("strong-clean", *_STRONG_CLEAN), methods=FAMILY),
-    Case(regime=_regime("weak-wrong", *_WEAK_WRONG), methods=FAMILY),
+    Case(
+        regime=_regime("weak-wrong", *_WEAK_WRONG),
+        methods=FAMILY,
+        more_rates=(6.4e-3,),
+    ),
 )
 
 

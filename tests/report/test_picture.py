@@ -24,8 +24,8 @@ def panels() -> list[Panel]:
             label="OTR",
             learned=(40.0,),
             retained=(-1.0,),
-            learned_half_width=None,
-            retained_half_width=None,
+            learned_interval=None,
+            retained_interval=None,
         ),
     )
     return [

@@ -12,6 +12,7 @@ from otr.terminal import visible
 COMMANDS = {
     "demo": "compare SFT, DFT and OTR on an embedded model, in a few minutes",
     "compare": "compare objectives on your model and data, with error bars",
+    "report": "write one HTML page from run and study folders",
     "check": "look at a run's data and settings without training",
     "train": "fine-tune a model as a run file says",
     "eval": "score a model or a run on benchmarks",

@@ -12,6 +12,7 @@ from ruamel.yaml.error import YAMLError
 
 from otr.errors import UserError
 from otr.evaluation.statistics import wilson_interval
+from otr.objectives import objective_from_options, options_of
 from otr.runs import ANSWERS, CONFIG, SCORES, read_json, read_jsonl
 
 COST = "cost.json"
@@ -91,12 +92,21 @@ def run_from_row(row: dict[str, Any]) -> ScoredRun:
     """The run that `as_row` wrote."""
     return ScoredRun(
         run=row["run"],
-        objective=row["objective"],
+        objective=complete_options(row["objective"]),
         learning_rate=row["learning_rate"],
         seed=row["seed"],
         answered={name: answered_from_row(entry) for name, entry in row["scores"].items()},
         cost=row.get("cost"),
     )
+
+
+def complete_options(objective: dict[str, Any]) -> dict[str, Any]:
+    """An objective's options, those that were not written (by an older release) at their defaults;
+    as they are where they name no objective of ours."""
+    try:
+        return options_of(objective_from_options(objective))
+    except ValueError:
+        return objective
 
 
 def answered_from_row(entry: Mapping[str, Any]) -> Answered:
@@ -125,7 +135,7 @@ def read_run(folder: Path) -> ScoredRun:
         ) from None
     return ScoredRun(
         run=str(folder),
-        objective=objective,
+        objective=complete_options(objective),
         learning_rate=learning_rate,
         seed=seed,
         answered=read_answered(folder),

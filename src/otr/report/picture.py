@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -23,10 +24,10 @@ class Cloud:
     retained: tuple[float, ...]
     """Change of accuracy on the other tasks, in the same order; below 0 is forgetting."""
 
-    learned_half_width: float | None
-    """Half of the 95 % interval of the mean; None for a single run."""
+    learned_interval: tuple[float, float] | None
+    """95 % interval of the mean; None where there is none."""
 
-    retained_half_width: float | None
+    retained_interval: tuple[float, float] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +101,8 @@ def _draw_panel(axis: Axes, panel: Panel, labels: list[str]) -> None:
         axis.errorbar(
             sum(cloud.learned) / len(cloud.learned),
             sum(cloud.retained) / len(cloud.retained),
-            xerr=cloud.learned_half_width,
-            yerr=cloud.retained_half_width,
+            xerr=_arms(cloud.learned, cloud.learned_interval),
+            yerr=_arms(cloud.retained, cloud.retained_interval),
             marker=mark,
             markersize=8,
             markeredgecolor="white",
@@ -130,6 +131,14 @@ def _draw_panel(axis: Axes, panel: Panel, labels: list[str]) -> None:
     axis.grid(color="#e4e4e4", linewidth=0.6)
     axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)
+
+
+def _arms(values: Sequence[float], interval: tuple[float, float] | None) -> Any:
+    """Lengths of a cross's arms, down and up from the mean."""
+    if interval is None:
+        return None
+    mean = sum(values) / len(values)
+    return [[max(0.0, mean - interval[0])], [max(0.0, interval[1] - mean)]]
 
 
 def _limits(drawn: tuple[float, float]) -> tuple[float, float]:

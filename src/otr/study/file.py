@@ -138,6 +138,10 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     for key, value in (("objective", {}), ("output_dir", "-"), ("seed", 0)):
         base[key] = value
     checked(Run, base, f"{path}: base")
+    named = [study.validation.benchmark]
+    named += {name for names in study.benchmarks.groups().values() for name in names}
+    keys = [name.partition("=")[0] for name in named]
+    twice = {key for key in keys if keys.count(key) > 1} - {study.validation.benchmark}
     shared = {study.validation.benchmark} & {
         name for names in study.benchmarks.groups().values() for name in names
     }
@@ -145,6 +149,11 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
         raise UserError(
             f"{path}: validation.benchmark: {shared.pop()!r} is also compared on, so choosing the "
             "learning rate on it would flatter the winner; give another one"
+        )
+    if twice:
+        raise UserError(
+            f"{path}: benchmarks: {sorted(twice)[0]!r} is read from two files, and both would be "
+            "scored under that name; a benchmark can be named once in a study"
         )
     return study
 

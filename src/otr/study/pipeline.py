@@ -11,11 +11,11 @@ from filelock import FileLock, Timeout
 from otr import runs
 from otr.errors import UserError
 from otr.evaluation.benchmarks import load_benchmarks
-from otr.evaluation.comparison import Comparison, compare, read_run
+from otr.evaluation.comparison import Comparison, compare, read_answered, read_run
 from otr.objectives import objective_from_options, options_of
 from otr.study.bar import Bar
 from otr.study.file import GRPO, Study
-from otr.study.plan import UNTUNED, Job, begin, own_options, planned_jobs, run_of
+from otr.study.plan import UNTUNED, Job, begin, own_options, planned_jobs, run_of, scored_name
 from otr.study.runner import default_num_processes, run_jobs
 
 _LOCK = ".lock"
@@ -62,9 +62,13 @@ def compared(study: Study, jobs: Sequence[Job]) -> Comparison:
         [_failure(job) for job in trained if not job.is_finished],
         model=study.base["model"],
         budget=_budget(study),
-        benchmarks=study.benchmarks.groups(),
-        validation=study.validation.benchmark,
-        untuned=runs.read_json(Path(study.output_dir) / UNTUNED / runs.SCORES),
+        benchmarks={
+            group: [scored_name(name) for name in names]
+            for group, names in study.benchmarks.groups().items()
+        },
+        validation=scored_name(study.validation.benchmark),
+        untuned=read_answered(Path(study.output_dir) / UNTUNED),
+        objectives=[_complete(own_options(options)) for options in study.objectives],
     )
 
 
@@ -99,17 +103,19 @@ def _check(study: Study) -> None:
 def _failure(job: Job) -> dict[str, Any]:
     """A failed run as the comparison takes it."""
     assert job.run is not None
-    options = job.run.objective
-    if options["name"] != GRPO:
-        options = options_of(objective_from_options(options))
     path = job.folder / runs.FAILED
     return {
         "run": job.name,
-        "objective": options,
+        "objective": _complete(job.run.objective),
         "learning_rate": job.run.training["learning_rate"],
         "seed": job.run.seed,
         "error": runs.read_json(path)["error"] if path.is_file() else "it was not run",
     }
+
+
+def _complete(options: dict[str, Any]) -> dict[str, Any]:
+    """An objective's options, every one spelled out, as a run folder has them."""
+    return options if options["name"] == GRPO else options_of(objective_from_options(options))
 
 
 def _budget(study: Study) -> dict[str, Any]:

@@ -1,0 +1,95 @@
+"""What the report reads: study folders and run folders, plain files all of them."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from otr import runs
+from otr.errors import UserError
+
+_LONGEST_ERROR = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """A study with its kept runs, or runs that belong to none."""
+
+    title: str
+
+    results: dict[str, Any] | None
+    """results.json; None for runs without a study."""
+
+    run_folders: dict[str, list[Path]]
+    """By method or, without a study, by folder: the runs to show."""
+
+    tokens: dict[str, Any] | None = None
+    """tokens.json, where there is one."""
+
+
+def read_groups(folders: list[Path]) -> list[Group]:
+    """The studies, one a group, and then all single runs in one.
+
+    Raises: UserError if a folder is neither, or a file in it is broken.
+    """
+    groups, single = [], {}
+    for folder in folders:
+        if (folder / runs.RESULTS).is_file():
+            groups.append(_study(folder))
+        elif (folder / runs.CONFIG).is_file():
+            single[folder.name] = [folder]
+        elif (folder / runs.STUDY).is_file():
+            raise UserError(f"{folder}: the study is not finished; otr compare goes on with it")
+        else:
+            raise UserError(
+                f"{folder}: neither a run folder (with {runs.CONFIG}) nor a study folder (with "
+                f"{runs.RESULTS})"
+            )
+    if single:
+        groups.append(Group(title="runs", results=None, run_folders=single))
+    return groups
+
+
+def _study(folder: Path) -> Group:
+    results = runs.read_json(folder / runs.RESULTS)
+    try:
+        kept = {
+            method["label"]: [folder / run for run in method["runs"]]
+            for method in results["methods"]
+        }
+        title = str(results["title"])
+    except (KeyError, TypeError) as error:
+        raise UserError(
+            f"{folder / runs.RESULTS}: not a study's results, {str(error)[:_LONGEST_ERROR]} is "
+            "missing; otr compare writes it anew"
+        ) from None
+    tokens = folder / runs.TOKENS
+    return Group(
+        title=title,
+        results=results,
+        run_folders=kept,
+        tokens=runs.read_json(tokens) if tokens.is_file() else None,
+    )
+
+
+def optional_json(path: Path) -> dict[str, Any]:
+    """A JSON file's object; empty where there is no such file."""
+    return runs.read_json(path) if path.is_file() else {}
+
+
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    """The training rows of a run's metrics; none where there are none."""
+    path = folder / runs.METRICS
+    if not path.is_file():
+        return []
+    return [row for row in runs.read_jsonl(path) if "loss" in row and "step" in row]
+
+
+def flattened(value: Any, name: str = "") -> dict[str, str]:
+    """A nested configuration as dotted names and texts."""
+    if isinstance(value, dict):
+        items: dict[str, str] = {}
+        for key, inner in value.items():
+            items |= flattened(inner, f"{name}.{key}" if name else str(key))
+        return items
+    return {name: value if isinstance(value, str) else json.dumps(value, default=str)}

@@ -1,0 +1,195 @@
+"""One HTML page from run and study folders: the verdict first, then what it rests on."""
+
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+from ruamel.yaml import YAML
+
+from otr import runs
+from otr.report.figures import Figure, curve_figures, sensitivity_figure, trade_off_figure
+from otr.report.folders import Group, flattened, metrics, optional_json, read_groups
+from otr.report.page import Section, environment, page
+from otr.report.token_view import section as token_section
+
+_MOST_PROMPTS = 8
+_LONGEST_TEXT = 2000
+_GROUPS = ("in_domain", "out_of_domain", "retention")
+
+
+def write_report(folders: Sequence[Path], output: Path) -> None:
+    """Write the page, whole or not at all.
+
+    Raises: UserError if a folder is neither a run's nor a study's, or a file in it is broken.
+    """
+    groups = read_groups(list(folders))
+    sections = []
+    for number, group in enumerate(groups):
+        prefix = f"g{number}-" if len(groups) > 1 else ""
+        name = f"{clean(group.title)}: " if len(groups) > 1 else ""
+        sections += [
+            Section(
+                id=prefix + each.id,
+                title=name + each.title,
+                html=each.html,
+                styles=each.styles,
+                scripts=each.scripts,
+            )
+            for each in _sections(group, prefix)
+        ]
+    title = groups[0].title if len(groups) == 1 else "Comparison"
+    output.parent.mkdir(parents=True, exist_ok=True)
+    runs.write_text(output, page(clean(title), sections))
+
+
+def clean(text: object, longest: int = _LONGEST_TEXT) -> str:
+    """Text with control and direction characters as visible escapes, cut if long; lines stay."""
+    whole = str(text)
+    shown = "".join(_visible(character) for character in whole[:longest])
+    return shown if len(whole) <= longest else f"{shown} … ({len(whole):,} characters in all)"
+
+
+def _visible(character: str) -> str:
+    if character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co"):
+        return character
+    return character.encode("unicode_escape").decode()
+
+
+def _sections(group: Group, prefix: str) -> list[Section]:
+    results, found = group.results, []
+    if results is not None:
+        methods = results["methods"]
+        keys = [key for key in _GROUPS if any(key in m["scores"] for m in methods)]
+        keys += [
+            name for names in results["benchmarks"].values() if len(names) > 1 for name in names
+        ]
+        found = [
+            ("verdict", "Verdict", _part("verdict", results)),
+            (
+                "trade-off",
+                "Learning against forgetting",
+                _drawn([trade_off_figure(methods, f"{prefix}trade-off")]),
+            ),
+            ("scores", "Scores", _part("scores", results, keys)),
+            (
+                "rates",
+                "Learning rates",
+                _drawn([sensitivity_figure(methods, f"{prefix}rates")]),
+            ),
+        ]
+    curves = {label: [metrics(each) for each in kept] for label, kept in group.run_folders.items()}
+    found += [
+        ("curves", "Training", _drawn(curve_figures(curves, f"{prefix}curves"))),
+        ("cost", "Cost", _cost(group)),
+        ("data", "Data", _data(group)),
+        ("answers", "Answers side by side", _answers(group)),
+    ]
+    sections = [Section(id=id, title=title, html=html) for id, title, html in found if html]
+    if group.tokens is not None and group.tokens["examples"]:
+        sections.append(token_section(group.tokens, id=f"{prefix}tokens" if prefix else "tokens"))
+    return [*sections, Section(id="runs", title="Runs", html=_runs(group))]
+
+
+def _part(name: str, *arguments: Any) -> Markup:
+    """One of the macros of report.html."""
+    template = environment().get_template("report.html")
+    module = template.make_module(
+        {"clean": clean, "percent": _percent, "signed": _signed, "untuned": _untuned}
+    )
+    return getattr(module, name)(*arguments)
+
+
+def _drawn(figures: Sequence[Figure | None]) -> Markup:
+    return Markup("").join(figure.html() for figure in figures if figure is not None)
+
+
+def _cost(group: Group) -> Markup:
+    """Means over the shown runs."""
+    names = ("seconds", "num_steps", "tokens_per_second", "peak_memory_mb", "head_share")
+    lines = []
+    for label, folders in group.run_folders.items():
+        costs = [cost for each in folders if (cost := optional_json(each / runs.COST))]
+        if costs:
+            lines.append([label, *(_mean([cost.get(name) for cost in costs]) for name in names)])
+    header = ["", "seconds", "steps", "tokens/s", "peak memory, MiB", "head's share of the time"]
+    return _part("rows", header, lines) if lines else Markup("")
+
+
+def _data(group: Group) -> Markup:
+    """The audit of each method's first run, where they differ; else the first one's."""
+    lines: list[list[str]] = []
+    for label, folders in group.run_folders.items():
+        audit = optional_json(folders[0] / runs.AUDIT) if folders else {}
+        if audit:
+            remarks = [*audit["problems"], *audit["notes"]]
+            figures = [audit["num_examples"], audit["num_supervised"], audit["num_tokens"]]
+            line = [*map(str, figures), "; ".join(remarks) or "nothing lost"]
+            if line not in [other[1:] for other in lines]:
+                lines.append([label if lines else "training data", *line])
+    header = ["", "examples", "supervised tokens", "tokens", "what was found"]
+    return _part("rows", header, lines) if lines else Markup("")
+
+
+def _answers(group: Group) -> Markup:
+    """The same prompts under each method's first run, where they disagree first."""
+    by_id: dict[str, dict[str, Any]] = {}
+    for label, folders in group.run_folders.items():
+        path = folders[0] / runs.ANSWERS if folders else Path()
+        for row in runs.read_jsonl(path) if path.is_file() else ():
+            if row.get("sample", 0) == 0 and {"id", "prompt", "output"} <= row.keys():
+                prompt = by_id.setdefault(str(row["id"]), {**row, "answers": []})
+                prompt["answers"].append(
+                    {"label": label, "output": row["output"], "correct": row.get("correct")}
+                )
+    first = group.results["benchmarks"]["in_domain"] if group.results is not None else []
+
+    def order(prompt: dict[str, Any]) -> tuple[bool, float]:
+        share = sum(bool(answer["correct"]) for answer in prompt["answers"])
+        return prompt.get("benchmark") not in first, abs(share / len(prompt["answers"]) - 0.5)
+
+    chosen = sorted(by_id.values(), key=order)[:_MOST_PROMPTS]
+    return _part("answers", chosen) if chosen else Markup("")
+
+
+def _runs(group: Group) -> Markup:
+    """What the runs' configurations differ in, and what they were made with."""
+    folders = [each for kept in group.run_folders.values() for each in kept]
+    yaml = YAML(typ="safe")
+    configs = [
+        flattened(yaml.load((each / runs.CONFIG).read_text(encoding="utf-8")))
+        if (each / runs.CONFIG).is_file()
+        else {}
+        for each in folders
+    ]
+    keys = list(dict.fromkeys(key for config in configs for key in config))
+    differing = [key for key in keys if len({config.get(key) for config in configs}) > 1]
+    lines = [
+        [each.name, *(config.get(key, "–") for key in differing)]
+        for each, config in zip(folders, configs, strict=True)
+    ]
+    made = flattened(optional_json(folders[0] / runs.ENVIRONMENT)) if folders else {}
+    parts = [_part("rows", ["run", *differing], lines)]
+    if made:
+        parts.append(_part("rows", ["made with", ""], list(made.items())))
+    return Markup("").join(parts)
+
+
+def _mean(values: list[Any]) -> str:
+    numbers = [value for value in values if isinstance(value, int | float)]
+    return f"{sum(numbers) / len(numbers):,.3g}" if numbers else "–"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+def _signed(share: float) -> str:
+    return f"{100 * share:+.1f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _untuned(results: dict[str, Any], key: str) -> str:
+    names = results["benchmarks"].get(key, [key])
+    scores = [results["untuned"][name]["accuracy"] for name in names if name in results["untuned"]]
+    return _percent(sum(scores) / len(scores)) if scores else ""
