@@ -7,6 +7,7 @@ from typing import Any
 from evidence.files import read_results
 from evidence.plan import CASES, FAMILY, LEARNING_RATES, SEEDS, SETTINGS
 from otr.evaluation.comparison import compare
+from otr.objectives import objective_from_options, options_of
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "results.md"
 _READING = Path(__file__).parent / "reading.md"
@@ -153,11 +154,6 @@ def _points(share: float) -> str:
 
 def _key(options: Results) -> str:
     """An objective with every option spelled out, so that equal ones are equal texts."""
-    from otr.objectives import objective_from_options, options_of
-    from otr.study.file import GRPO
-
-    if options["name"] == GRPO:
-        return GRPO
     return str(sorted(options_of(objective_from_options(options)).items()))
 
 

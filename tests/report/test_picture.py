@@ -17,8 +17,8 @@ def panels() -> list[Panel]:
             label="SFT",
             learned=(-4.0, -3.0, -5.0),
             retained=(-1.0, 0.0, -2.0),
-            learned_half_width=2.5,
-            retained_half_width=2.5,
+            learned_interval=(-6.5, -1.5),
+            retained_interval=(-3.5, 1.5),
         ),
         Cloud(
             label="OTR",
@@ -99,8 +99,8 @@ def test_a_difference_of_a_point_does_not_fill_the_panel(
         label="SFT",
         learned=(0.1, 0.2),
         retained=(0.0, 0.1),
-        learned_half_width=0.3,
-        retained_half_width=0.3,
+        learned_interval=(-0.15, 0.45),
+        retained_interval=(-0.25, 0.35),
     )
     draw_trade_off([Panel(title="t", caption="", clouds=(cloud,))], tmp_path)
     low, high = figures[0].axes[0].get_xlim()

@@ -11,8 +11,6 @@ from otr.study.file import load_study
 from otr.study.plan import begin, planned_jobs
 from tests.study.studies import write_study
 
-GRPO = {"name": "grpo", "num_generations": 4}
-
 
 def test_every_objective_rate_and_seed_is_run_once_seeds_outermost(tmp_path: Path) -> None:
     own_rates = {"name": "dft", "learning_rates": [1e-2]}
@@ -49,14 +47,6 @@ def test_names_differ_for_options_that_differ_and_stay_short(tmp_path: Path) -> 
     names = {job.name for job in jobs}
     assert len(names) == 5
     assert all(len(name) < 100 and "/" not in name and " " not in name for name in names)
-
-
-def test_grpo_comes_last_with_the_seconds_of_the_first_objective(tmp_path: Path) -> None:
-    path = write_study(tmp_path, objectives=[{"name": "sft"}, GRPO, {"name": "otr"}], seeds=[0])
-    jobs = planned_jobs(load_study(path))
-    assert [job.name.split("-")[0] for job in jobs] == ["untuned", "sft", "otr", "grpo"]
-    assert [folder.name for folder in jobs[-1].seconds_of] == ["sft-0.001-seed-0"]
-    assert jobs[1].seconds_of == ()
 
 
 def test_a_job_is_finished_when_every_score_is_there(tmp_path: Path) -> None:

@@ -113,18 +113,6 @@ def test_models_are_removed_once_scored_where_they_are_not_kept(tmp_path: Path) 
     assert not (job.folder / runs.MODEL).exists()
 
 
-def test_waiting_runs_whose_budget_is_unknown_come_after_those_that_measure_it(
-    tmp_path: Path,
-) -> None:
-    from otr.study.runner import _next
-
-    jobs = jobs_of(tmp_path, objectives=[{"name": "sft"}, {"name": "grpo"}], seeds=[0])
-    _, first, baseline = jobs
-    assert _next([baseline, first], []) is first
-    assert _next([baseline], [first]) is None
-    assert _next([baseline], []) is baseline
-
-
 def test_signals_are_left_alone_outside_the_main_thread(tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGTERM)
     caught: list[BaseException] = []

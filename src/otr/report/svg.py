@@ -2,6 +2,7 @@
 
 import io
 import re
+from typing import Any
 from xml.etree import ElementTree
 
 from markupsafe import Markup
@@ -13,7 +14,7 @@ _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 _INK, _PAPER = "#010203", "#fdfefd"
 """Stand-ins for the page's own colours, which differ between light and dark."""
 
-SETTINGS = {
+SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.color": _INK,
     "axes.edgecolor": _INK,

@@ -11,9 +11,6 @@ from otr.errors import UserError
 from otr.objectives import objective_from_options
 from otr.training.config import Run, Section, apply_override, checked, read_yaml
 
-GRPO = "grpo"
-"""The name of the baseline that is not an objective: TRL's GRPO with the benchmark's verifier."""
-
 _SET_BY_STUDY = ("objective", "seed", "output_dir")
 
 
@@ -56,8 +53,7 @@ class Study(Section):
     where seeds have data of their own. `max_seconds`, or `training.max_steps`, is the budget."""
 
     objectives: list[dict[str, Any]] = Field(min_length=1)
-    """Each with its name and options; the others are compared with the first. `name: grpo` is TRL's
-    GRPO, with the options of its GRPOConfig and the validation benchmark's own verifier."""
+    """Each with its name and options; the others are compared with the first."""
 
     learning_rates: list[float] = Field(min_length=1)
     """Tried for each objective; the best on `validation` is kept. An objective with
@@ -104,11 +100,10 @@ class Study(Section):
             own = dict(options)
             if (rates := own.pop("learning_rates", None)) is not None:
                 _checked_rates(rates)
-            if own.get("name") != GRPO:
-                try:
-                    objective_from_options(own)
-                except ValueError as error:
-                    raise ValueError(f"number {number + 1}: {error}") from None
+            try:
+                objective_from_options(own)
+            except ValueError as error:
+                raise ValueError(f"number {number + 1}: {error}") from None
         _require_once(objectives)
         return objectives
 

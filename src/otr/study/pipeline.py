@@ -14,7 +14,7 @@ from otr.evaluation.benchmarks import load_benchmarks
 from otr.evaluation.comparison import Comparison, compare, read_answered, read_run
 from otr.objectives import objective_from_options, options_of
 from otr.study.bar import Bar
-from otr.study.file import GRPO, Study
+from otr.study.file import Study
 from otr.study.plan import UNTUNED, Job, begin, own_options, planned_jobs, run_of, scored_name
 from otr.study.runner import default_num_processes, run_jobs
 
@@ -93,11 +93,9 @@ def _check(study: Study) -> None:
 
     names = [name for group in study.benchmarks.groups().values() for name in group]
     load_benchmarks([*dict.fromkeys(names), study.validation.benchmark], study.limit)
-    for options in study.objectives:
-        rate = options.get("learning_rates", study.learning_rates)[0]
-        if options["name"] != GRPO:
-            prepare(run_of(study, options, rate, study.seeds[0]))
-            break
+    first = study.objectives[0]
+    rate = first.get("learning_rates", study.learning_rates)[0]
+    prepare(run_of(study, first, rate, study.seeds[0]))
 
 
 def _failure(job: Job) -> dict[str, Any]:
@@ -115,7 +113,7 @@ def _failure(job: Job) -> dict[str, Any]:
 
 def _complete(options: dict[str, Any]) -> dict[str, Any]:
     """An objective's options, every one spelled out, as a run folder has them."""
-    return options if options["name"] == GRPO else options_of(objective_from_options(options))
+    return options_of(objective_from_options(options))
 
 
 def _budget(study: Study) -> dict[str, Any]:
@@ -132,15 +130,14 @@ def _write_token_views(study: Study) -> None:
     """Some training rows token by token, as the base model and the objectives see them."""
     from otr.training.inspection import token_views
 
-    methods = [options for options in study.objectives if options["name"] != GRPO]
-    if not study.inspect_rows or not methods:
+    if not study.inspect_rows:
         return
-    run = run_of(study, methods[0], study.learning_rates[0], study.seeds[0])
+    run = run_of(study, study.objectives[0], study.learning_rates[0], study.seeds[0])
     views = token_views(
         run.model,
         run.data,
         study.inspect_rows,
-        [objective_from_options(own_options(options)) for options in methods],
+        [objective_from_options(own_options(options)) for options in study.objectives],
         seed=run.seed,
     )
     runs.write_json(Path(study.output_dir) / runs.TOKENS, views)

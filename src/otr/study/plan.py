@@ -2,13 +2,13 @@
 
 import hashlib
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from otr import runs
 from otr.errors import UserError
-from otr.study.file import GRPO, Study
+from otr.study.file import Study
 from otr.training.config import Run, read_yaml, to_yaml
 
 UNTUNED = "untuned"
@@ -27,8 +27,6 @@ class Job:
     run: Run | None = None
     model: str | None = None
     keep_model: bool = True
-    seconds_of: tuple[Path, ...] = ()
-    """Run folders whose mean training time is this run's budget; they must be finished first."""
 
     @property
     def name(self) -> str:
@@ -76,7 +74,7 @@ def planned_jobs(study: Study) -> list[Job]:
                         **shared,
                     )
                 )
-    return jobs + _with_budgets(study, trained)
+    return jobs + trained
 
 
 def run_of(study: Study, options: dict[str, Any], rate: float, seed: int) -> Run:
@@ -137,18 +135,6 @@ def begin(study: Study, *, restart: bool) -> None:
     except OSError as error:
         raise UserError(f"output_dir: {folder} cannot be made: {error.strerror}") from None
     runs.write_text(path, to_yaml(study))
-
-
-def _with_budgets(study: Study, jobs: list[Job]) -> list[Job]:
-    """The jobs, GRPO's last: with the seconds that the first objective's runs took, unless the
-    study is by seconds anyway."""
-    if study.base.get("max_seconds") is not None:
-        return jobs
-    first = own_options(study.objectives[0])
-    measured = tuple(job.folder for job in jobs if job.run and job.run.objective == first)
-    others = [job for job in jobs if job.run and job.run.objective["name"] != GRPO]
-    baseline = [replace(job, seconds_of=measured) for job in jobs if job not in others]
-    return others + baseline
 
 
 def own_options(options: dict[str, Any]) -> dict[str, Any]:

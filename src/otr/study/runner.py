@@ -22,9 +22,7 @@ from typing import Any
 
 from otr import runs
 from otr.errors import UserError
-from otr.study.file import GRPO
 from otr.study.plan import Job
-from otr.training.config import Run
 
 _POLL_SECONDS = 1.0
 _GRACE_SECONDS = 5.0
@@ -71,9 +69,8 @@ def run_jobs(
             while waiting or active:
                 if stop.is_set():
                     raise Stopped
-                while slots and (job := _next(waiting, [each for _, each, _ in active.values()])):
-                    waiting.remove(job)
-                    slot = slots.pop(0)
+                while slots and waiting:
+                    job, slot = waiting.pop(0), slots.pop(0)
                     process = context.Process(target=_process, args=(job, slot, os.getcwd()))
                     process.start()
                     active[process.sentinel] = (process, job, slot)
@@ -126,12 +123,6 @@ def _context() -> Any:
         context.set_forkserver_preload(["otr.training.pipeline", "otr.evaluation.pipeline"])
         return context
     return multiprocessing.get_context("spawn")
-
-
-def _next(waiting: list[Job], active: list[Job]) -> Job | None:
-    """The first job whose budget is known."""
-    unfinished = {job.folder for job in (*waiting, *active)}
-    return next((job for job in waiting if not unfinished.intersection(job.seconds_of)), None)
 
 
 def _ended_well(process: BaseProcess, job: Job) -> bool:
@@ -247,20 +238,13 @@ def do(job: Job) -> None:
     from otr.evaluation.pipeline import evaluate
 
     if job.run is not None and not job.is_trained:
-        _train(job, job.run)
+        from otr.training.pipeline import train
+
+        # A folder without a model is what is left of a run that was stopped.
+        restart = (job.folder / runs.CONFIG).is_file()
+        train(job.run, restart=restart, progress=False)
     evaluate(
         job.model or str(job.folder), job.missing_benchmarks, limit=job.limit, output=job.folder
     )
     if job.run is not None and not job.keep_model:
         shutil.rmtree(job.folder / runs.MODEL)
-
-
-def _train(job: Job, run: Run) -> None:
-    from otr.training.pipeline import train
-
-    # A folder without a model is what is left of a run that was stopped.
-    restart = (job.folder / runs.CONFIG).is_file()
-    if run.objective["name"] == GRPO:
-        pass
-    else:
-        train(run, restart=restart, progress=False)
