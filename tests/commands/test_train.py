@@ -79,8 +79,13 @@ def test_a_run_folder_holds_what_the_contract_says(folder: Path) -> None:
     config = YAML(typ="safe").load((run / "config.yaml").read_text())
     assert config["objective"] == {
         "name": "otr", "num_rollouts": 16, "temperature": 1.3, "wrong_reward": -0.1,
+        "least_chance": 0.0, "max_temperature": 16.0, "sft_share": 0.0, "sft_until": 0.0,
         "floor": 0.0, "entropy_bonus": 0.0, "anchor": None,
     }  # fmt: skip
+    cost = json.loads((run / "cost.json").read_text())
+    assert cost["num_steps"] == 6 and cost["seconds"] >= lines[-1]["seconds"] > 0
+    assert 0 < cost["head_share"] < 1
+    assert json.loads((run / "audit.json").read_text())["num_examples"] > 0
     assert config["training"]["eval_steps"] == 3 and config["data"]["validation"] == "rows.jsonl"
     environment = json.loads((run / "environment.json").read_text())
     assert environment["versions"]["torch"] == torch.__version__

@@ -16,6 +16,7 @@ from otr.evaluation.scored_run import (
     Answered,
     ScoredRun,
     answered_from_row,
+    complete_options,
     read_answered,
     read_run,
     run_from_row,
@@ -139,6 +140,8 @@ def compare(
     before = {each: _as_answered(given[each]) for each in names if each in given}
     for each in before:
         _check_questions(each, "the untuned model", before, scored[0].run, scored[0].answered)
+    failed = [{**entry, "objective": complete_options(entry["objective"])} for entry in failed]
+    objectives = [complete_options(objective) for objective in objectives]
     sweeps = _sweeps(scored, failed, objectives, validation)
     methods = tuple(result_of(each, sweeps[0], groups, validation, before) for each in sweeps)
     labels = {_key(sweep.objective): sweep.label for sweep in sweeps}

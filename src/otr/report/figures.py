@@ -152,24 +152,26 @@ def curve_figures(curves: dict[str, list[list[dict[str, Any]]]], name: str) -> l
 def _curve_figure(
     curves: dict[str, list[list[dict[str, Any]]]], column: str, axis: str, name: str
 ) -> Figure | None:
-    rows = [
-        (label, number, row["step"], row[axis], row[column])
+    drawn = {
+        label: curve
         for label, seeds in curves.items()
-        for number, lines in enumerate(seeds)
-        for row in lines
-        if _is_number(row.get(column)) and _is_number(row.get(axis))
-    ]
-    if not rows:
+        if (curve := _mean_curve(seeds, column, axis)) is not None
+    }
+    if not drawn:
         return None
+    rows = [
+        (label, *(f"{value:.6g}" for value in point))
+        for label, curve in drawn.items()
+        for point in zip(*curve, strict=True)
+    ]
     with rc_context(SETTINGS):
         canvas = Canvas(figsize=(7.5, 3.4), layout="constrained")
         axes = canvas.add_subplot()
         for index, (label, seeds) in enumerate(curves.items()):
-            drawn = _mean_curve(seeds, column, axis)
-            if drawn is None:
+            if label not in drawn:
                 continue
             colour, _ = _look(index)
-            x, mean, low, high = drawn
+            x, mean, low, high = drawn[label]
             dash = _DASHES[index // len(_COLOURS) % len(_DASHES)]
             axes.plot(x, mean, color=colour, linewidth=1.3, linestyle=dash, label=label)
             if len(seeds) > 1:
@@ -178,7 +180,7 @@ def _curve_figure(
         axes.set_ylabel(column)
         _finish(canvas, axes, len(curves))
         svg = inline(canvas, name, f"{column} during training, against {axis}")
-    header = ("method", "run", "step", axis, column)
+    header = ("method", axis, f"mean {column}", "lowest", "highest")
     return Figure(
         name=name, title=f"{column} against {axis}", svg=svg, header=header, rows=tuple(rows)
     )
