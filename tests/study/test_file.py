@@ -19,6 +19,12 @@ BASE: dict[str, Any] = {"model": "demo", "data": {"train": "rows.jsonl", "text":
         ({"objectives": [{"name": "otr", "rollouts": 3}]}, ["num_rollouts"]),
         ({"objectives": []}, ["objectives", "at least 1"]),
         ({"objectives": [{"name": "sft"}, {"name": "sft"}]}, ["twice"]),
+        ({"objectives": [{"name": "grpo"}, {"name": "sft"}]}, ["number 1", "name it later"]),
+        (
+            {"objectives": [{"name": "sft"}, {"name": "grpo", "max_seconds": 0}]},
+            ["number 2", "max_seconds must be a number above 0"],
+        ),
+        ({"objectives": [{"name": "sft"}, {"name": "grpo", "reward": 3}]}, ["reward"]),
         ({"learning_rates": [0.0]}, ["learning_rates", "above 0"]),
         ({"learning_rates": [1e-4, 1e-4]}, ["learning_rates", "twice"]),
         ({"seeds": [-1]}, ["seeds", "at least 0"]),

@@ -12,6 +12,7 @@ from otr import runs
 from otr.study.file import load_study
 from otr.study.plan import Job, planned_jobs
 from otr.study.runner import Progress, Stopped, do, last_row, run_jobs
+from otr.training.config import read_yaml
 from tests.study.studies import write_study
 
 
@@ -128,3 +129,36 @@ def test_signals_are_left_alone_outside_the_main_thread(tmp_path: Path) -> None:
     thread.join()
     assert caught == []
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+GRPO = {"name": "grpo", "num_generations": 4}
+
+
+@pytest.mark.slow
+def test_grpo_waits_for_the_first_objective_and_has_the_seconds_that_it_took(
+    tmp_path: Path,
+) -> None:
+    jobs = jobs_of(
+        tmp_path, seeds=[0], objectives=[{"name": "sft"}, GRPO], learning_rates=[1e-4, 1e-3]
+    )
+    jobs = [job for job in jobs if job.run is not None]
+    # However they are ordered, GRPO's come last.
+    run_jobs(jobs[::-1], num_processes=2, show=quiet)
+    assert all(job.is_finished for job in jobs)
+    seconds = [runs.read_json(job.folder / runs.COST)["seconds"] for job in jobs[:2]]
+    for job in jobs[2:]:
+        config = read_yaml(job.folder / runs.CONFIG)
+        assert config["objective"] == GRPO
+        assert config["max_seconds"] == pytest.approx(sum(seconds) / 2)
+        assert runs.read_json(job.folder / runs.COST)["seconds"] >= config["max_seconds"]
+
+
+@pytest.mark.slow
+def test_grpo_fails_alone_where_there_is_no_budget_to_equal(tmp_path: Path) -> None:
+    objectives = [{"name": "sft", "learning_rates": [1e30]}, GRPO, GRPO | {"max_seconds": 0.5}]
+    jobs = jobs_of(tmp_path, seeds=[0], objectives=objectives)[1:]
+    run_jobs(jobs, num_processes=2, show=quiet)
+    assert [job.is_finished for job in jobs] == [False, False, True]
+    error = runs.read_json(jobs[1].folder / runs.FAILED)["error"]
+    assert "sft-1e+30-seed-0 takes" in error and "max_seconds" in error
+    assert read_yaml(jobs[2].folder / runs.CONFIG)["max_seconds"] == 0.5

@@ -13,6 +13,9 @@ from otr.training.config import Run, Section, apply_override, checked, read_yaml
 
 _SET_BY_STUDY = ("objective", "seed", "output_dir")
 
+GRPO = "grpo"
+"""The method that is no objective: TRL's GRPOTrainer, rewarded by a benchmark's verifier."""
+
 
 class Validation(Section):
     """What the learning rate is chosen on."""
@@ -53,7 +56,9 @@ class Study(Section):
     where seeds have data of their own. `max_seconds`, or `training.max_steps`, is the budget."""
 
     objectives: list[dict[str, Any]] = Field(min_length=1)
-    """Each with its name and options; the others are compared with the first."""
+    """Each with its name and options; the others are compared with the first. One may be `grpo`
+    with GRPOConfig's fields, a `reward` (the benchmark whose verifier rewards; the validation's
+    unless given) and `max_seconds` (those of the first objective's runs unless given)."""
 
     learning_rates: list[float] = Field(min_length=1)
     """Tried for each objective; the best on `validation` is kept. An objective with
@@ -101,7 +106,7 @@ class Study(Section):
             if (rates := own.pop("learning_rates", None)) is not None:
                 _checked_rates(rates)
             try:
-                objective_from_options(own)
+                _check_method(own, is_first=number == 0)
             except ValueError as error:
                 raise ValueError(f"number {number + 1}: {error}") from None
         _require_once(objectives)
@@ -151,6 +156,24 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
             "scored under that name; a benchmark can be named once in a study"
         )
     return study
+
+
+def _check_method(options: dict[str, Any], *, is_first: bool) -> None:
+    """Raise ValueError unless the options name a method, as far as that goes without its library."""
+    if options.get("name") != GRPO:
+        objective_from_options(options)
+        return
+    if is_first:
+        raise ValueError(f"{GRPO} has the first objective's seconds as its budget; name it later")
+    seconds = options.get("max_seconds", 1.0)
+    if (
+        isinstance(seconds, bool)
+        or not isinstance(seconds, int | float)
+        or not 0 < seconds < math.inf
+    ):
+        raise ValueError(f"max_seconds must be a number above 0, found {seconds!r}")
+    if not isinstance(options.get("reward", ""), str):
+        raise ValueError(f"reward must be a benchmark's name, found {options['reward']!r}")
 
 
 def _checked_rates(rates: Any) -> list[float]:

@@ -12,10 +12,20 @@ from otr import runs
 from otr.errors import UserError
 from otr.evaluation.benchmarks import load_benchmarks
 from otr.evaluation.comparison import Comparison, compare, read_answered, read_run
-from otr.objectives import objective_from_options, options_of
+from otr.evaluation.scored_run import complete_options
+from otr.objectives import objective_from_options
 from otr.study.bar import Bar
-from otr.study.file import Study
-from otr.study.plan import UNTUNED, Job, begin, own_options, planned_jobs, run_of, scored_name
+from otr.study.file import GRPO, Study
+from otr.study.plan import (
+    UNTUNED,
+    Job,
+    begin,
+    own_options,
+    planned_jobs,
+    rewarded_of,
+    run_of,
+    scored_name,
+)
 from otr.study.runner import default_num_processes, run_jobs
 
 _LOCK = ".lock"
@@ -68,7 +78,7 @@ def compared(study: Study, jobs: Sequence[Job]) -> Comparison:
         },
         validation=scored_name(study.validation.benchmark),
         untuned=read_answered(Path(study.output_dir) / UNTUNED),
-        objectives=[_complete(own_options(options)) for options in study.objectives],
+        objectives=[complete_options(own_options(options)) for options in study.objectives],
     )
 
 
@@ -93,9 +103,17 @@ def _check(study: Study) -> None:
 
     names = [name for group in study.benchmarks.groups().values() for name in group]
     load_benchmarks([*dict.fromkeys(names), study.validation.benchmark], study.limit)
-    first = study.objectives[0]
-    rate = first.get("learning_rates", study.learning_rates)[0]
-    prepare(run_of(study, first, rate, study.seeds[0]))
+    rate, seed = study.learning_rates[0], study.seeds[0]
+    for number, options in enumerate(study.objectives):
+        run = run_of(study, options, options.get("learning_rates", [rate])[0], seed)
+        if number == 0:
+            prepare(run)
+        if (rewarded := rewarded_of(study, options, run)) is not None:
+            from otr.training.grpo import prepare_grpo
+
+            # Which budget it will have is not known yet, only that it is one in seconds.
+            known = run.model_copy(update={"max_seconds": run.max_seconds or 1.0})
+            prepare_grpo(known, rewarded.verifier)
 
 
 def _failure(job: Job) -> dict[str, Any]:
@@ -104,16 +122,11 @@ def _failure(job: Job) -> dict[str, Any]:
     path = job.folder / runs.FAILED
     return {
         "run": job.name,
-        "objective": _complete(job.run.objective),
+        "objective": complete_options(job.run.objective),
         "learning_rate": job.run.training["learning_rate"],
         "seed": job.run.seed,
         "error": runs.read_json(path)["error"] if path.is_file() else "it was not run",
     }
-
-
-def _complete(options: dict[str, Any]) -> dict[str, Any]:
-    """An objective's options, every one spelled out, as a run folder has them."""
-    return options_of(objective_from_options(options))
 
 
 def _budget(study: Study) -> dict[str, Any]:
@@ -137,7 +150,11 @@ def _write_token_views(study: Study) -> None:
         run.model,
         run.data,
         study.inspect_rows,
-        [objective_from_options(own_options(options)) for options in study.objectives],
+        [
+            objective_from_options(own_options(options))
+            for options in study.objectives
+            if options["name"] != GRPO
+        ],
         seed=run.seed,
     )
     runs.write_json(Path(study.output_dir) / runs.TOKENS, views)

@@ -8,13 +8,44 @@ from typing import Any
 
 from otr import runs
 from otr.errors import UserError
-from otr.study.file import Study
+from otr.evaluation.answers import grade
+from otr.study.file import GRPO, Study
 from otr.training.config import Run, read_yaml, to_yaml
 
 UNTUNED = "untuned"
 """The folder of the base model's scores."""
 
 _NAME_LENGTH = 60
+_STEPS = ("max_steps", "num_train_epochs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rewarded:
+    """How a run that learns from rewards gets them, and its budget where it has none of its own."""
+
+    benchmark: str
+    """Its verifier gives the rewards."""
+
+    seconds_of: tuple[Path, ...]
+    """Folders of runs that must be done first: their mean seconds are the budget."""
+
+    def verifier(self, output: str, reference: str) -> bool:
+        """Whether an output gives a reference's answer, by the benchmark's rule."""
+        return grade(output, reference, self.benchmark)
+
+    def budget(self) -> float:
+        """The mean seconds of the runs in `seconds_of`.
+
+        Raises: UserError if none of them is finished.
+        """
+        costs = [folder / runs.COST for folder in self.seconds_of]
+        seconds = [runs.read_json(cost)["seconds"] for cost in costs if cost.is_file()]
+        if not seconds:
+            raise UserError(
+                f"its budget is the seconds that {self.seconds_of[0].name} takes, and that has "
+                "failed; mend it, or give this method max_seconds of its own"
+            )
+        return sum(seconds) / len(seconds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +58,7 @@ class Job:
     run: Run | None = None
     model: str | None = None
     keep_model: bool = True
+    rewarded: Rewarded | None = None
 
     @property
     def name(self) -> str:
@@ -71,10 +103,25 @@ def planned_jobs(study: Study) -> list[Job]:
                         folder=Path(run.output_dir),
                         run=run,
                         keep_model=study.keep_models == "all",
+                        rewarded=rewarded_of(study, options, run),
                         **shared,
                     )
                 )
     return jobs + trained
+
+
+def rewarded_of(study: Study, options: dict[str, Any], run: Run) -> Rewarded | None:
+    """What GRPO's runs need besides; None for an objective's."""
+    if options["name"] != GRPO:
+        return None
+    first = study.objectives[0]
+    rates = first.get("learning_rates", study.learning_rates)
+    return Rewarded(
+        benchmark=scored_name(options.get("reward", study.validation.benchmark)),
+        seconds_of=()
+        if run.max_seconds is not None
+        else tuple(Path(run_of(study, first, rate, run.seed).output_dir) for rate in rates),
+    )
 
 
 def run_of(study: Study, options: dict[str, Any], rate: float, seed: int) -> Run:
@@ -84,6 +131,11 @@ def run_of(study: Study, options: dict[str, Any], rate: float, seed: int) -> Run
     data = dict(base["data"])
     data["train"] = data["train"].replace("{seed}", str(seed))
     training = {"save_strategy": "no", **(base.get("training") or {}), "learning_rate": rate}
+    seconds = base.get("max_seconds")
+    if own["name"] == GRPO:
+        # One of its steps costs many of the others': the seconds alone are its budget.
+        training = {key: training[key] for key in training if key not in _STEPS}
+        seconds = own.get("max_seconds", seconds)
     folder = Path(study.output_dir) / f"{method_name(own)}-{rate:g}-seed-{seed}"
     return Run.model_validate(
         {
@@ -92,6 +144,7 @@ def run_of(study: Study, options: dict[str, Any], rate: float, seed: int) -> Run
             "data": data,
             "objective": own,
             "training": training,
+            "max_seconds": seconds,
             "output_dir": str(folder),
             "seed": seed,
         }

@@ -22,7 +22,8 @@ from typing import Any
 
 from otr import runs
 from otr.errors import UserError
-from otr.study.plan import Job
+from otr.study.plan import Job, Rewarded
+from otr.training.config import Run
 
 _POLL_SECONDS = 1.0
 _GRACE_SECONDS = 5.0
@@ -69,8 +70,9 @@ def run_jobs(
             while waiting or active:
                 if stop.is_set():
                     raise Stopped
-                while slots and waiting:
-                    job, slot = waiting.pop(0), slots.pop(0)
+                while slots and (ready := _ready(waiting, progress.running)):
+                    job, slot = ready[0], slots.pop(0)
+                    waiting.remove(job)
                     process = context.Process(target=_process, args=(job, slot, os.getcwd()))
                     process.start()
                     active[process.sentinel] = (process, job, slot)
@@ -111,6 +113,16 @@ def last_row(job: Job) -> dict[str, Any]:
     except (OSError, IndexError, ValueError):
         return {}
     return row if isinstance(row, dict) else {}
+
+
+def _ready(waiting: Sequence[Job], running: Sequence[Job]) -> list[Job]:
+    """The waiting jobs that need nothing of those that have yet to end."""
+    unended = {job.folder for job in (*waiting, *running)}
+    return [
+        job
+        for job in waiting
+        if job.rewarded is None or unended.isdisjoint(job.rewarded.seconds_of)
+    ]
 
 
 def _context() -> Any:
@@ -238,13 +250,24 @@ def do(job: Job) -> None:
     from otr.evaluation.pipeline import evaluate
 
     if job.run is not None and not job.is_trained:
-        from otr.training.pipeline import train
-
         # A folder without a model is what is left of a run that was stopped.
         restart = (job.folder / runs.CONFIG).is_file()
-        train(job.run, restart=restart, progress=False)
+        if job.rewarded is None:
+            from otr.training.pipeline import train
+
+            train(job.run, restart=restart, progress=False)
+        else:
+            _train_by_rewards(job.run, job.rewarded, restart)
     evaluate(
         job.model or str(job.folder), job.missing_benchmarks, limit=job.limit, output=job.folder
     )
     if job.run is not None and not job.keep_model:
         shutil.rmtree(job.folder / runs.MODEL)
+
+
+def _train_by_rewards(run: Run, rewarded: Rewarded, restart: bool) -> None:
+    from otr.training.grpo import train_grpo
+
+    if rewarded.seconds_of:
+        run = run.model_copy(update={"max_seconds": rewarded.budget()})
+    train_grpo(run, rewarded.verifier, restart=restart, progress=False)

@@ -150,7 +150,7 @@ def _arguments(run: Run) -> SFTConfig:
     arguments = built(
         SFTConfig,
         "training",
-        {**_defaults(run), **run.training},
+        {**training_defaults(run), **run.training},
         output_dir=str(Path(run.output_dir) / runs.CHECKPOINTS),
         seed=run.seed,
         loss_type="nll",
@@ -166,15 +166,16 @@ def _arguments(run: Run) -> SFTConfig:
     return arguments
 
 
-def _defaults(run: Run) -> dict[str, Any]:
+def training_defaults(run: Run) -> dict[str, Any]:
     """Where our defaults differ from TRL's: every step is logged, to the run folder alone, and
-    16-bit arithmetic and recomputed activations are for accelerators."""
+    16-bit arithmetic, recomputed activations and pinned memory are for accelerators."""
     accelerator = torch.cuda.is_available()
     defaults: dict[str, Any] = {} if run.max_seconds is None else {"max_steps": UNREACHED_STEPS}
     defaults |= {
         "report_to": "none",
         "logging_steps": 1,
         "gradient_checkpointing": accelerator,
+        "dataloader_pin_memory": accelerator,
     }
     if not run.training.get("fp16"):
         defaults["bf16"] = accelerator and torch.cuda.is_bf16_supported()
@@ -291,7 +292,7 @@ def write_head(
         update={
             "objective": objective or options_of(prepared.objective),
             "training": {
-                **_defaults(run),
+                **training_defaults(run),
                 "learning_rate": prepared.arguments.learning_rate,
                 **{name: value for name, value in run.training.items() if name not in _SECRET},
             },
