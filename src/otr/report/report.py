@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,16 @@ from markupsafe import Markup
 from ruamel.yaml import YAML
 
 from otr import runs
-from otr.report.figures import Figure, curve_figures, sensitivity_figure, trade_off_figure
+from otr.report.curves import curve_figures
+from otr.report.drawing import Figure
+from otr.report.figures import difference_figure, sensitivity_figure, trade_off_figure
 from otr.report.folders import Group, flattened, metrics, optional_json, read_groups
-from otr.report.page import Section, environment, page
+from otr.report.page import Section, asset, environment, page
 from otr.report.token_view import section as token_section
 
 _MOST_PROMPTS = 8
 _LONGEST_TEXT = 2000
+_LONGEST_NAME = 100
 _GROUPS = ("in_domain", "out_of_domain", "retention")
 
 
@@ -29,16 +33,7 @@ def write_report(folders: Sequence[Path], output: Path) -> None:
     for number, group in enumerate(groups):
         prefix = f"g{number}-" if len(groups) > 1 else ""
         name = f"{clean(group.title)}: " if len(groups) > 1 else ""
-        sections += [
-            Section(
-                id=prefix + each.id,
-                title=name + each.title,
-                html=each.html,
-                styles=each.styles,
-                scripts=each.scripts,
-            )
-            for each in _sections(group, prefix)
-        ]
+        sections += [replace(each, title=name + each.title) for each in _sections(group, prefix)]
     title = groups[0].title if len(groups) == 1 else "Comparison"
     output.parent.mkdir(parents=True, exist_ok=True)
     runs.write_text(output, page(clean(title), sections))
@@ -51,6 +46,11 @@ def clean(text: object, longest: int = _LONGEST_TEXT) -> str:
     return shown if len(whole) <= longest else f"{shown} … ({len(whole):,} characters in all)"
 
 
+def _name(label: object) -> str:
+    """A method's name as the figures have it."""
+    return clean(label, _LONGEST_NAME).replace("\n", " ")
+
+
 def _visible(character: str) -> str:
     if character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co"):
         return character
@@ -60,7 +60,7 @@ def _visible(character: str) -> str:
 def _sections(group: Group, prefix: str) -> list[Section]:
     results, found = group.results, []
     if results is not None:
-        methods = results["methods"]
+        methods = [each | {"label": _name(each["label"])} for each in results["methods"]]
         keys = [key for key in _GROUPS if any(key in m["scores"] for m in methods)]
         keys += [
             name for names in results["benchmarks"].values() if len(names) > 1 for name in names
@@ -72,24 +72,36 @@ def _sections(group: Group, prefix: str) -> list[Section]:
                 "Learning against forgetting",
                 _drawn([trade_off_figure(methods, f"{prefix}trade-off")]),
             ),
-            ("scores", "Scores", _part("scores", results, keys)),
+            (
+                "scores",
+                "Scores",
+                _drawn([difference_figure(methods, f"{prefix}differences")])
+                + _part("scores", results, keys),
+            ),
             (
                 "rates",
                 "Learning rates",
                 _drawn([sensitivity_figure(methods, f"{prefix}rates")]),
             ),
         ]
-    curves = {label: [metrics(each) for each in kept] for label, kept in group.run_folders.items()}
+    curves = {
+        _name(label): [metrics(each) for each in kept] for label, kept in group.run_folders.items()
+    }
     found += [
         ("curves", "Training", _drawn(curve_figures(curves, f"{prefix}curves"))),
         ("cost", "Cost", _cost(group)),
         ("data", "Data", _data(group)),
         ("answers", "Answers side by side", _answers(group)),
     ]
-    sections = [Section(id=id, title=title, html=html) for id, title, html in found if html]
+    styles, scripts = asset("figures.css"), asset("figures.js")
+    sections = [
+        Section(id=f"{prefix}{id}", title=title, html=html, styles=styles, scripts=scripts)
+        for id, title, html in found
+        if html
+    ]
     if group.tokens is not None and group.tokens["examples"]:
-        sections.append(token_section(group.tokens, id=f"{prefix}tokens" if prefix else "tokens"))
-    return [*sections, Section(id="runs", title="Runs", html=_runs(group))]
+        sections.append(token_section(group.tokens, id=f"{prefix}tokens"))
+    return [*sections, Section(id=f"{prefix}runs", title="Runs", html=_runs(group))]
 
 
 def _part(name: str, *arguments: Any) -> Markup:

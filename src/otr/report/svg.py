@@ -14,6 +14,13 @@ _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 _INK, _PAPER = "#010203", "#fdfefd"
 """Stand-ins for the page's own colours, which differ between light and dark."""
 
+_OWNER = re.compile(r"([mlt])(\d+)-\d+$")
+"""Ids of what belongs to a method: m in the drawing, l and t in the legend."""
+
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
+"""Okabe and Ito's palette without black and yellow, which vanish on one of the two backgrounds; the
+page has a darker and a lighter version of each, for contrast on its own background."""
+
 SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.color": _INK,
@@ -55,7 +62,10 @@ def inline(figure: Figure, name: str, description: str) -> Markup:
     title.text = description
     root.insert(0, title)
     text = ElementTree.tostring(root, encoding="unicode")
-    return Markup(text.replace(_INK, "currentColor").replace(_PAPER, "var(--page)"))
+    text = text.replace(_INK, "currentColor").replace(_PAPER, "var(--page)")
+    for number, colour in enumerate(COLOURS):
+        text = text.replace(colour, f"var(--c{number}, {colour})")
+    return Markup(text)
 
 
 def _unstyled(element: ElementTree.Element) -> None:
@@ -72,7 +82,10 @@ def _unstyled(element: ElementTree.Element) -> None:
 
 
 def _renamed(element: ElementTree.Element, name: str) -> None:
-    """Ids, and what refers to them, with the figure's name before them."""
+    """Ids, and what refers to them, with the figure's name before them; a method's number, where
+    the id tells it, as an attribute of its own."""
+    if owner := _OWNER.match(element.get("id", "")):
+        element.set(f"data-{owner[1]}", owner[2])
     if "id" in element.attrib:
         element.set("id", f"{name}-{element.get('id')}")
     for key in (f"{{{_XLINK}}}href", "href"):
