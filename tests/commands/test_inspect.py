@@ -1,5 +1,7 @@
 """`otr inspect` from a data file to a page."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -135,3 +137,13 @@ def test_what_the_user_must_change_is_said_in_a_few_lines(
     words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert said in refused(capsys, *words)
+
+
+def test_a_reader_that_has_read_enough_is_no_error() -> None:
+    words = [sys.executable, "-m", "otr.commands.main", "inspect", "demo", *DATA]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        message = process.stderr.read()
+        assert process.wait(60) == 141
+    assert b"Traceback" not in message and b"BrokenPipe" not in message

@@ -21,6 +21,13 @@ def test_weights_gradients_and_optimizer_are_counted(tmp_path: Path) -> None:
     assert found.total > 4 * num_bytes and found.available > 2**30
 
 
+def test_an_anchors_model_counts_and_is_named_only_where_there_is_one(tmp_path: Path) -> None:
+    alone = memory_estimate(model(), 100, arguments(tmp_path))
+    found = memory_estimate(model(), 100, arguments(tmp_path), reference=model())
+    assert found.reference == found.weights and found.total == alone.total + found.reference
+    assert "reference" in found.lines()[0] and "reference" not in alone.lines()[0]
+
+
 def test_an_adapter_leaves_gradients_and_the_head_small(tmp_path: Path) -> None:
     of = get_peft_model(model(), LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM"))
     found = memory_estimate(of, 100, arguments(tmp_path))

@@ -1,6 +1,7 @@
 """`otr`: parse, call, print."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -22,7 +23,7 @@ COMMANDS = {
 
 _MODULES = {"eval": "evaluate"}
 
-_FAILED, _USER_ERROR, _INTERRUPTED = 1, 2, 130
+_FAILED, _USER_ERROR, _INTERRUPTED, _READER_GONE = 1, 2, 130, 141
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -49,13 +50,19 @@ def main(words: Sequence[str] | None = None) -> int:
             _module(name).add_arguments(command)
     arguments = parser.parse_args(words)
     try:
-        return _module(arguments.command).run(arguments)
+        status = _module(arguments.command).run(arguments)
+        sys.stdout.flush()
+        return status
     except UserError as error:
         _say(arguments.command, str(error))
         return _USER_ERROR
     except FloatingPointError as error:
         _say(arguments.command, str(error))
         return _FAILED
+    except BrokenPipeError:
+        # `| head` has read enough. The interpreter flushes once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _READER_GONE
     except KeyboardInterrupt:
         _say(arguments.command, "interrupted")
         return _INTERRUPTED

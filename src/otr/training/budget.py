@@ -17,16 +17,17 @@ _FOLLOW_THE_LOSS = ("reduce_lr_on_plateau", "greedy")
 class TimeBudget(TrainerCallback):
     """Stops training after so many seconds, and drives the learning rate by the share of them.
 
-    A schedule over N steps is asked for step round(N seconds / budget). All processes stop at the
-    same step: the first one's clock decides.
+    A schedule over N steps is asked for step round(N seconds / budget). The first process's clock is
+    read once a step, and counts for all: they have one learning rate, and stop at one step.
     """
 
     def __init__(self, clock: Clock, seconds: float) -> None:
         self.clock, self.budget_seconds = clock, seconds
+        self._seconds = 0.0
 
     def share(self) -> float:
-        """The share of the budget that is used up."""
-        return min(1.0, self.clock.seconds / self.budget_seconds)
+        """The share of the budget that was used up when the clock was read last."""
+        return min(1.0, self._seconds / self.budget_seconds)
 
     def on_train_begin(
         self, args: Any, state: Any, control: Any, lr_scheduler: Any = None, **_: Any
@@ -37,13 +38,16 @@ class TimeBudget(TrainerCallback):
             for of in scheduler.lr_lambdas
         ]
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        used_up = self.clock.seconds >= self.budget_seconds
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        # The learning rate of the next step is set right after this.
+        self._seconds = self.clock.seconds
         if args.world_size > 1:
-            decision = torch.tensor([used_up], dtype=torch.int32, device=args.device)
-            torch.distributed.broadcast(decision, src=0)
-            used_up = bool(decision.item())
-        if used_up:
+            seconds = torch.tensor([self._seconds], dtype=torch.float32, device=args.device)
+            torch.distributed.broadcast(seconds, src=0)
+            self._seconds = float(seconds.item())
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self._seconds >= self.budget_seconds:
             control.should_training_stop = True
 
 

@@ -78,6 +78,6 @@ def check(run: Run, folder: str, *, with_model: bool = True) -> Check:
         refused=refused,
         num_steps=num_steps,
         num_epochs=num_steps / per_epoch,
-        memory=memory_estimate(trainer.model, longest, trainer.args),
+        memory=memory_estimate(trainer.model, longest, trainer.args, trainer.reference_model),
         outlook=outlook(trainer),
     )

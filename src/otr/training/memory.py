@@ -12,7 +12,7 @@ from otr.lm_head.chunked import rows_in_chunk
 _ADAM_STATES = 2
 _LIBRARIES_BYTES = 1 << 29
 
-_PARTS = ("weights", "gradients", "optimizer", "activations", "head", "process")
+_PARTS = ("weights", "gradients", "optimizer", "reference", "activations", "head", "process")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +22,8 @@ class MemoryEstimate:
     weights: int
     gradients: int
     optimizer: int
+    reference: int
+    """The model that an anchor keeps the trained one near, where it is one of its own."""
     activations: int
     head: int
     process: int
@@ -36,7 +38,8 @@ class MemoryEstimate:
 
     def lines(self) -> list[str]:
         """The estimate in words."""
-        shares = ", ".join(f"{part} {_size(getattr(self, part))}" for part in _PARTS)
+        sizes = {part: getattr(self, part) for part in _PARTS}
+        shares = ", ".join(f"{part} {_size(size)}" for part, size in sizes.items() if size)
         lines = [f"memory     about {_size(self.total)} of {_size(self.available)} ({shares})"]
         if self.total > self.available:
             lines.append(
@@ -46,13 +49,16 @@ class MemoryEstimate:
         return lines
 
 
-def memory_estimate(model: Any, longest: int, arguments: Any) -> MemoryEstimate:
+def memory_estimate(
+    model: Any, longest: int, arguments: Any, reference: Any = None
+) -> MemoryEstimate:
     """The peak memory of a training step of one process.
 
     Args:
         model: the model to be trained, adapters included; its weights may be on `meta`.
         longest: tokens of the longest row.
         arguments: the run's SFTConfig.
+        reference: a second model that is held besides, as an anchor's.
     """
     trained = [value for value in model.parameters() if value.requires_grad]
     gradients = sum(value.numel() * value.element_size() for value in trained)
@@ -60,9 +66,10 @@ def memory_estimate(model: Any, longest: int, arguments: Any) -> MemoryEstimate:
     head_gradient = head.numel() * 4 if head.requires_grad else 0
     tokens = arguments.per_device_train_batch_size * longest
     return MemoryEstimate(
-        weights=sum(value.numel() * value.element_size() for value in model.parameters()),
+        weights=_weight_bytes(model),
         gradients=gradients,
         optimizer=_ADAM_STATES * gradients,
+        reference=0 if reference is None else _weight_bytes(reference),
         activations=tokens * _activation_bytes(model.config.get_text_config(), arguments),
         head=min(rows_in_chunk(head.shape[0], head.device.type), tokens) * head.shape[0] * 4
         + head_gradient,
@@ -81,6 +88,10 @@ def peak_memory_mb() -> float:
 
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def _weight_bytes(model: Any) -> int:
+    return sum(value.numel() * value.element_size() for value in model.parameters())
 
 
 def _activation_bytes(config: Any, arguments: Any) -> int:
