@@ -6,7 +6,8 @@ metrics.jsonl      one object a logged step
 samples.jsonl      generations of the fixed prompts during training
 audit.json         what the data lost on their way to tokens
 cost.json          seconds, tokens a second, peak memory, the head's share of the time
-checkpoints/       the trainer's own checkpoints
+checkpoints/       the trainer's own checkpoints, each with a manifest.json of its files' hashes
+skipped/           batches of steps that were not finite, so not applied
 model/             safetensors and tokenizer, loads with `from_pretrained`
 scores.json, answers.jsonl   after an evaluation
 failed.json        of a run in a study, why it failed
@@ -16,6 +17,7 @@ results.json, tokens.json and report.html.
 """
 
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -28,6 +30,7 @@ ENVIRONMENT = "environment.json"
 METRICS = "metrics.jsonl"
 SAMPLES = "samples.jsonl"
 CHECKPOINTS = "checkpoints"
+SKIPPED = "skipped"
 MODEL = "model"
 COST = "cost.json"
 AUDIT = "audit.json"
@@ -40,6 +43,11 @@ LOGS = "logs"
 RESULTS = "results.json"
 TOKENS = "tokens.json"
 REPORT = "report.html"
+
+
+def finite(value: Any) -> Any:
+    """A number that JSON cannot write, as null."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,7 +1,6 @@
 """`otr compare`: which objective, on your model and data, with error bars."""
 
 import argparse
-import sys
 from pathlib import Path
 
 _EXAMPLE = """example:
@@ -20,8 +19,6 @@ A study file:
 Runs what is missing, several at once, then writes results.json and report.html. Stopped at any
 moment, the same command goes on where it was. A run that fails is reported, and tried again by the
 next start. Exit status 1 if runs failed, 75 if stopped by a signal."""
-
-_STOPPED = 75
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,24 +45,9 @@ def run(arguments: argparse.Namespace) -> int:
     quiet_libraries()
     from otr.evaluation.table import table
     from otr.study.pipeline import run_studies
-    from otr.study.runner import Stopped
 
-    try:
-        (comparison,) = run_studies(
-            [study], num_processes=arguments.jobs, restart=arguments.restart
-        )
-    except Stopped:
-        return said_stopped("compare")
+    (comparison,) = run_studies([study], num_processes=arguments.jobs, restart=arguments.restart)
     print(table(comparison), end="")
     folder = Path(study.output_dir)
     print(f"\nreport: {folder / 'report.html'}   numbers: {folder / 'results.json'}")
     return 1 if comparison.failed else 0
-
-
-def said_stopped(command: str) -> int:
-    """Say that a study was stopped by a signal; the exit status that says so too."""
-    print(
-        f"otr {command}: stopped; what had finished is kept, and the same command goes on",
-        file=sys.stderr,
-    )
-    return _STOPPED

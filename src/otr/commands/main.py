@@ -8,6 +8,7 @@ from importlib import import_module
 
 from otr import __version__
 from otr.errors import UserError
+from otr.signals import EXIT_STOPPED, Stopped
 from otr.terminal import visible
 
 COMMANDS = {
@@ -28,7 +29,7 @@ _FAILED, _USER_ERROR, _INTERRUPTED, _READER_GONE = 1, 2, 130, 141
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status: 0 done, 1 a run that failed, 2 something the
-    user must change."""
+    user must change, 75 stopped by a signal, to go on with the same command."""
     words = sys.argv[1:] if words is None else list(words)
     parser = argparse.ArgumentParser(
         prog="otr",
@@ -59,6 +60,9 @@ def main(words: Sequence[str] | None = None) -> int:
     except FloatingPointError as error:
         _say(arguments.command, str(error))
         return _FAILED
+    except Stopped as stopped:
+        _say(arguments.command, str(stopped))
+        return EXIT_STOPPED
     except BrokenPipeError:
         # `| head` has read enough. The interpreter flushes once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

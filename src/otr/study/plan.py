@@ -10,7 +10,7 @@ from otr import runs
 from otr.errors import UserError
 from otr.evaluation.answers import grade
 from otr.study.file import GRPO, Study
-from otr.training.config import Run, read_yaml, to_yaml
+from otr.training.config import Run, differences, read_yaml, to_yaml
 
 UNTUNED = "untuned"
 """The folder of the base model's scores."""
@@ -176,7 +176,7 @@ def begin(study: Study, *, restart: bool) -> None:
             f"output_dir: {folder} holds runs that are not a study's; give an empty or new folder"
         )
     if path.is_file() and not restart:
-        differing = _differing(_shared(read_yaml(path)), _shared(study.model_dump(mode="json")))
+        differing = differences(_shared(read_yaml(path)), _shared(study.model_dump(mode="json")))
         if differing:
             shown = "\n".join(f"  {line}" for line in differing[:5])
             raise UserError(
@@ -203,14 +203,3 @@ def scored_name(benchmark: str) -> str:
 def _shared(document: dict[str, Any]) -> dict[str, Any]:
     """What all runs of a study have in common."""
     return {key: document.get(key) for key in ("base", "limit")}
-
-
-def _differing(old: Any, new: Any, path: str = "") -> list[str]:
-    """A line for each value that differs, dotted keys first."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        return [
-            line
-            for key in sorted(old.keys() | new.keys())
-            for line in _differing(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))
-        ]
-    return [] if old == new else [f"{path}: was {old!r}, now {new!r}"]

@@ -18,20 +18,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 from otr import runs
 from otr.errors import UserError
+from otr.signals import EXIT_STOPPED, Stopped, noted_signals
 from otr.study.plan import Job, Rewarded
 from otr.training.config import Run
 
 _POLL_SECONDS = 1.0
-_GRACE_SECONDS = 5.0
+_GRACE_SECONDS = 30.0
 _LAST_LINE_BYTES = 4096
-
-
-class Stopped(Exception):
-    """SIGINT or SIGTERM came; what had finished is kept."""
 
 
 @dataclass
@@ -65,11 +63,13 @@ def run_jobs(
     context = _context()
     active: dict[Any, tuple[BaseProcess, Job, int]] = {}
     slots = list(range(num_processes))
-    with _stopped_by_signals() as stop, _threads_each(num_processes):
+    with noted_signals() as stop, _threads_each(num_processes):
         try:
             while waiting or active:
                 if stop.is_set():
-                    raise Stopped
+                    raise Stopped(
+                        "stopped; what had finished is kept, and the same command goes on"
+                    )
                 while slots and (ready := _ready(waiting, progress.running)):
                     job, slot = ready[0], slots.pop(0)
                     waiting.remove(job)
@@ -153,30 +153,6 @@ def _ended_well(process: BaseProcess, job: Job) -> bool:
 
 
 @contextmanager
-def _stopped_by_signals() -> Iterator[threading.Event]:
-    """An event that the first SIGINT or SIGTERM sets; the second has its usual effect."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before: dict[int, Any] = {
-        number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)
-    }
-
-    def note(number: int, _: object) -> None:
-        stop.set()
-        signal.signal(number, before[number])
-
-    for number in before:
-        signal.signal(number, note)
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
 def _threads_each(num_processes: int) -> Iterator[None]:
     """Cores shared out between the processes, by what their libraries read when they are loaded."""
     given = os.environ.get("OMP_NUM_THREADS")
@@ -219,6 +195,8 @@ def _process(job: Job, slot: int, folder: str) -> None:
         os.dup2(file.fileno(), 2)
         try:
             do(job)
+        except Stopped:
+            sys.exit(EXIT_STOPPED)
         except Exception as error:
             traceback.print_exc()
             job.folder.mkdir(parents=True, exist_ok=True)
@@ -250,14 +228,12 @@ def do(job: Job) -> None:
     from otr.evaluation.pipeline import evaluate
 
     if job.run is not None and not job.is_trained:
-        # A folder without a model is what is left of a run that was stopped.
-        restart = (job.folder / runs.CONFIG).is_file()
         if job.rewarded is None:
             from otr.training.pipeline import train
 
-            train(job.run, restart=restart, progress=False)
+            train(job.run, progress=False)
         else:
-            _train_by_rewards(job.run, job.rewarded, restart)
+            _train_by_rewards(job.run, job.rewarded)
     evaluate(
         job.model or str(job.folder), job.missing_benchmarks, limit=job.limit, output=job.folder
     )
@@ -265,9 +241,11 @@ def do(job: Job) -> None:
         shutil.rmtree(job.folder / runs.MODEL)
 
 
-def _train_by_rewards(run: Run, rewarded: Rewarded, restart: bool) -> None:
+def _train_by_rewards(run: Run, rewarded: Rewarded) -> None:
     from otr.training.grpo import train_grpo
 
     if rewarded.seconds_of:
         run = run.model_copy(update={"max_seconds": rewarded.budget()})
+    # What a stopped run has left is not gone on with.
+    restart = (Path(run.output_dir) / runs.CONFIG).is_file()
     train_grpo(run, rewarded.verifier, restart=restart, progress=False)

@@ -25,6 +25,14 @@ class TimeBudget(TrainerCallback):
         self.clock, self.budget_seconds = clock, seconds
         self._seconds = 0.0
 
+    def state(self) -> dict[str, Any]:
+        """When the clock was read last, as plain values."""
+        return {"seconds": self._seconds}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` returned."""
+        self._seconds = state["seconds"]
+
     def share(self) -> float:
         """The share of the budget that was used up when the clock was read last."""
         return min(1.0, self._seconds / self.budget_seconds)

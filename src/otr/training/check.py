@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 from otr.errors import UserError
 from otr.training.audit import Audit, audit, audit_lines
+from otr.training.budget import UNREACHED_STEPS
 from otr.training.config import Run
 from otr.training.memory import MemoryEstimate, memory_estimate
 from otr.training.outlook import Outlook, outlook
 from otr.training.pipeline import build_trainer, loaded_model, prepare
+from otr.training.trainer import OTRTrainer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,8 +20,8 @@ class Check:
     audit: Audit
     refused: tuple[str, ...]
     """What `otr train` would refuse; a line each."""
-    num_steps: int | None = None
-    num_epochs: float | None = None
+    budget: str | None = None
+    """How long it would train, in words."""
     memory: MemoryEstimate | None = None
     outlook: Outlook | None = None
 
@@ -31,8 +33,8 @@ class Check:
     def lines(self, *, colour: bool = False) -> list[str]:
         """Everything that was found, as lines of text."""
         lines = audit_lines(self.audit, more_problems=self.refused, colour=colour)
-        if self.num_steps is not None:
-            lines += ["", f"steps      {self.num_steps} ({self.num_epochs:.2f} epochs)"]
+        if self.budget is not None:
+            lines += ["", self.budget]
         for part in (self.memory, self.outlook):
             if part is not None:
                 lines += part.lines()
@@ -68,16 +70,24 @@ def check(run: Run, folder: str, *, with_model: bool = True) -> Check:
         trainer = build_trainer(prepared, loaded_model(prepared), [])
     except ValueError as error:
         raise UserError(str(error)) from None
-    per_epoch = len(trainer.get_train_dataloader()) / trainer.args.gradient_accumulation_steps
-    num_steps = trainer.args.max_steps
-    if num_steps <= 0:
-        num_steps = math.ceil(trainer.args.num_train_epochs * max(math.ceil(per_epoch), 1))
     longest = max(len(row) for row in prepared.train_dataset["input_ids"])
     return Check(
         audit=found,
         refused=refused,
-        num_steps=num_steps,
-        num_epochs=num_steps / per_epoch,
+        budget=_budget(run, trainer),
         memory=memory_estimate(trainer.model, longest, trainer.args, trainer.reference_model),
         outlook=outlook(trainer),
     )
+
+
+def _budget(run: Run, trainer: OTRTrainer) -> str:
+    arguments = trainer.args
+    per_epoch = len(trainer.get_train_dataloader()) / arguments.gradient_accumulation_steps
+    num_steps = arguments.max_steps
+    if num_steps <= 0:
+        num_steps = math.ceil(arguments.num_train_epochs * max(math.ceil(per_epoch), 1))
+    steps = f"{num_steps} ({num_steps / per_epoch:.2f} epochs)"
+    if run.max_seconds is None:
+        return f"steps      {steps}"
+    most = "" if num_steps == UNREACHED_STEPS else f", {steps} at most"
+    return f"steps      as many as fit into {run.max_seconds:g} seconds{most}; {per_epoch:.4g} an epoch"

@@ -97,6 +97,10 @@ class Run(Section):
     """Stop after so many seconds of training, the schedules stretched over them; then
     `training.max_steps`, if given, only bounds the number of steps."""
 
+    max_skipped_steps: int = Field(default=3, ge=1)
+    """A step whose loss or gradient is not finite is not applied, and its batch is kept in
+    `skipped/`; so many in a row end the run."""
+
     lora: dict[str, Any] | None = None
     """Any field of peft's LoraConfig; full fine-tuning unless given."""
 
@@ -214,6 +218,17 @@ def to_yaml(section: Section) -> str:
     yaml.default_flow_style = False
     yaml.dump(section.model_dump(mode="json"), out)
     return out.getvalue()
+
+
+def differences(old: Any, new: Any, path: str = "") -> list[str]:
+    """A line for each value that differs between two documents, its dotted key first."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return [
+            line
+            for key in sorted(old.keys() | new.keys())
+            for line in differences(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))
+        ]
+    return [] if old == new else [f"{path}: was {old!r}, now {new!r}"]
 
 
 def _explained(kind: type[BaseModel], document: dict[str, Any], source: str, problem: Any) -> str:

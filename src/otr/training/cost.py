@@ -35,6 +35,14 @@ class Clock:
         """Count no longer."""
         self._before, self._since = self.seconds, None
 
+    def state(self) -> dict[str, Any]:
+        """What has been counted, as plain values."""
+        return {"seconds": self.seconds}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Count on from what `state` returned."""
+        self._before += state["seconds"]
+
 
 class StopClock(TrainerCallback):
     """The first of a run's callbacks: what the others do at a step's end does not count."""
@@ -94,6 +102,14 @@ class HeadTimer:
             start = perf_counter()
             yield
             self._seconds += perf_counter() - start
+
+    def state(self) -> dict[str, Any]:
+        """The sum, as plain values."""
+        return {"seconds": self.seconds}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Add on to what `state` returned."""
+        self._seconds = state["seconds"]
 
     @property
     def seconds(self) -> float:

@@ -18,16 +18,20 @@ def environment(data_sources: list[str]) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "versions": {name: _version(name) for name in _PACKAGES},
+        "versions": {name: installed_version(name) for name in _PACKAGES},
         "git": _git_state(),
         "hardware": _hardware(),
-        "data_sha256": {
-            str(path): _sha256(path) for source in data_sources for path in _files(Path(source))
-        },
+        "data_sha256": data_sha256(data_sources),
     }
 
 
-def _version(package: str) -> str | None:
+def data_sha256(data_sources: list[str]) -> dict[str, str]:
+    """The SHA-256 of every local file among data sources."""
+    return {str(path): _sha256(path) for source in data_sources for path in _files(Path(source))}
+
+
+def installed_version(package: str) -> str | None:
+    """Of a package; None if it is not there."""
     try:
         return version(package)
     except PackageNotFoundError:

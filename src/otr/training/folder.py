@@ -1,36 +1,99 @@
 """Making, replacing and filling a run folder."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from transformers import Trainer
 
 from otr import runs
 from otr.errors import UserError
+from otr.training.checkpoints import find
+from otr.training.config import Run, differences, read_yaml
+from otr.training.environment import installed_version
+
+_MAY_CHANGE = (
+    "dataloader_num_workers", "dataloader_prefetch_factor", "logging_dir", "report_to", "run_name",
+    "save_steps", "save_strategy", "save_total_limit",
+)  # fmt: skip
+"""Settings of `training:` that change nothing of what is computed."""
 
 
-def check_folder(folder: Path, restart: bool) -> None:
-    """Raise UserError unless a run can be put into the folder."""
+@dataclass(frozen=True)
+class Standing:
+    """What a run folder holds of a run."""
+
+    is_begun: bool
+    """There is a configuration, which was written before training began."""
+
+    is_finished: bool
+    """There is a model, which is written last."""
+
+    checkpoint: Path | None = None
+    """The newest whole one of a run that has begun."""
+
+    notes: tuple[str, ...] = ()
+    """What the user should know of it."""
+
+
+def check_folder(folder: Path) -> None:
+    """Raise UserError unless the folder can be a run's, or is one."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"output_dir: {folder} is a file; give a folder")
-    if not folder.is_dir() or not any(folder.iterdir()):
-        return
-    if not (folder / runs.CONFIG).is_file():
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / runs.CONFIG).is_file():
         raise UserError(
             f"output_dir: {folder} holds files that are not a run's; give an empty or new folder"
         )
-    if not restart:
+
+
+def standing(folder: Path, resolved: Run, data_sha256: dict[str, str]) -> Standing:
+    """How far the run in a folder is, which must be the run that is asked for.
+
+    Raises: UserError that shows what differs, or if there are checkpoints but none is whole.
+    """
+    check_folder(folder)
+    if not (folder / runs.CONFIG).is_file():
+        return Standing(False, False)
+    differing = differences(
+        _compared(read_yaml(folder / runs.CONFIG)), _compared(resolved.model_dump(mode="json"))
+    )
+    before = runs.read_json(folder / runs.ENVIRONMENT)
+    changed = [
+        f"{path}: its contents have changed since the run began"
+        for path, digest in before["data_sha256"].items()
+        if data_sha256.get(path, digest) != digest
+    ]
+    if differing or changed:
+        shown = "\n".join(f"  {line}" for line in [*differing, *changed][:8])
         raise UserError(
-            f"output_dir: {folder} already holds a run; give another folder, or --restart to "
-            "replace it"
+            f"output_dir: {folder} already holds a run, made otherwise:\n{shown}\n"
+            "give another folder, or --restart to replace it"
         )
+    if (folder / runs.MODEL).is_dir():
+        return Standing(True, True)
+    found = find(folder / runs.CHECKPOINTS)
+    if found.newest is None and found.broken:
+        raise UserError(
+            f"output_dir: no checkpoint in {folder} is whole:\n  "
+            + "\n  ".join(found.broken)
+            + "\n--restart begins anew"
+        )
+    notes = [f"not whole, so not used: {line}" for line in found.broken]
+    notes += [
+        f"{name} was {old} and is {new} now: the run may go on with other rounding"
+        for name, old in before["versions"].items()
+        if (new := installed_version(name)) != old
+    ]
+    return Standing(True, False, found.newest, tuple(notes))
 
 
 def remove_run(folder: Path) -> None:
     """Remove what a run has written, and nothing else."""
-    for name in (runs.CHECKPOINTS, runs.MODEL):
+    for name in (runs.CHECKPOINTS, runs.MODEL, runs.SKIPPED):
         shutil.rmtree(folder / name, ignore_errors=True)
     for name in (
         runs.CONFIG, runs.ENVIRONMENT, runs.METRICS, runs.SAMPLES, runs.AUDIT, runs.COST,
@@ -62,3 +125,29 @@ def save_model(trainer: Trainer, folder: Path) -> None:
         (aside / "training_args.bin").unlink(missing_ok=True)
         (aside / "README.md").unlink(missing_ok=True)
         aside.rename(folder)
+
+
+class GrowingFiles:
+    """Files that grow line by line while a run goes on; a run that goes on cuts them to where they
+    were at its checkpoint, so that each step is there once."""
+
+    def __init__(self, *paths: Path) -> None:
+        self.paths = paths
+
+    def state(self) -> dict[str, Any]:
+        """Their sizes."""
+        return {path.name: path.stat().st_size for path in self.paths if path.exists()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Cut them to these sizes; what was not there then is removed."""
+        for path in self.paths:
+            if path.name not in state:
+                path.unlink(missing_ok=True)
+            elif path.exists():
+                os.truncate(path, min(state[path.name], path.stat().st_size))
+
+
+def _compared(config: dict[str, Any]) -> dict[str, Any]:
+    """The part of a resolved configuration that a run which goes on must share."""
+    training = {key: value for key, value in config["training"].items() if key not in _MAY_CHANGE}
+    return {**config, "training": training, "output_dir": None}

@@ -110,7 +110,12 @@ def train_grpo(
     FloatingPointError if loss or gradient stops being finite.
     """
     folder = Path(run.output_dir)
-    check_folder(folder, restart)
+    check_folder(folder)
+    if (folder / runs.CONFIG).is_file() and not restart:
+        raise UserError(
+            f"output_dir: {folder} already holds a run; give another folder, or --restart to "
+            "replace it"
+        )
     ready = prepare_grpo(run, verifier)
     prepared = ready.prepared
     model = loaded_model(prepared)

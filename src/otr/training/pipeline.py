@@ -16,13 +16,24 @@ from otr import runs
 from otr.errors import UserError
 from otr.objectives import Objective, objective_from_options, options_of
 from otr.pretrained import load_model, load_tokenizer
+from otr.signals import Stopped, noted_signals
 from otr.training.audit import Audit, audit
 from otr.training.budget import UNREACHED_STEPS, TimeBudget, check_budget
+from otr.training.checkpoints import find
 from otr.training.config import Run, to_yaml
 from otr.training.cost import Clock, StartClock, StopClock, write_cost
 from otr.training.data import read_rows
-from otr.training.environment import environment
-from otr.training.folder import check_folder, remove_run, removed_if_refused, save_model
+from otr.training.environment import data_sha256, environment
+from otr.training.folder import (
+    GrowingFiles,
+    Standing,
+    check_folder,
+    remove_run,
+    removed_if_refused,
+    save_model,
+    standing,
+)
+from otr.training.guard import StopOnSignal
 from otr.training.options import built
 from otr.training.progress import Metrics, Progress, SampleGenerations
 from otr.training.tokens import TokenReport, tokenized_dataset
@@ -82,41 +93,75 @@ def prepare(run: Run) -> Prepared:
 def train(run: Run, *, restart: bool = False, progress: bool = True) -> Path:
     """Train as the run file says, and return the run folder.
 
-    Raises: UserError for whatever the user must change, before anything is written;
-    FloatingPointError if the loss stops being finite.
+    A run that was stopped goes on from its newest whole checkpoint; one that is finished is left as
+    it is; `restart` begins anew.
+
+    Raises: UserError for whatever the user must change, before anything is written; Stopped after
+    SIGINT or SIGTERM, with a checkpoint to go on from; FloatingPointError if too many steps in a
+    row are not finite.
     """
     folder = Path(run.output_dir)
-    check_folder(folder, restart)
+    check_folder(folder)
     prepared = prepare(run)
+    there = Standing(False, False)
+    if not restart:
+        there = standing(folder, _resolved(prepared), data_sha256(_sources(run)))
+    if there.is_finished:
+        if progress:
+            print(f"already trained: {folder}; --restart trains anew", file=sys.stderr)
+        return folder
     model = loaded_model(prepared)
     found = audit(prepared.train_dataset, prepared.report, prepared.tokenizer)
     if progress:
-        _announce(prepared, found)
+        _announce(prepared, found, there)
     clock = Clock()
     budget = None if run.max_seconds is None else TimeBudget(clock, run.max_seconds)
-    callbacks = run_callbacks(prepared, folder, clock, budget, progress)
-    with removed_if_refused(folder):
-        trainer = build_trainer(prepared, model, callbacks)
-    if budget is not None:
-        trainer.progress_share = budget.share
-    if restart:
-        remove_run(folder)
-    write_head(prepared, found, folder)
-    trainer.train()
-    write_cost(folder, clock, trainer, trainer.head_timer.seconds)
-    save_model(trainer, folder / runs.MODEL)
+    with noted_signals() as signalled:
+        stop = StopOnSignal(signalled)
+        callbacks = run_callbacks(prepared, folder, clock, budget, progress)
+        with removed_if_refused(folder):
+            trainer = build_trainer(prepared, model, [*callbacks[:-1], stop, callbacks[-1]])
+        trainer.guard.folder = folder / runs.SKIPPED
+        trainer.stateful["clock"] = clock
+        if budget is not None:
+            trainer.progress_share = budget.share
+            trainer.stateful["budget"] = budget
+        if trainer.is_world_process_zero():
+            grown = GrowingFiles(folder / runs.METRICS, folder / runs.SAMPLES)
+            trainer.stateful["files"] = grown
+            if there.checkpoint is None:
+                remove_run(folder)
+                write_head(prepared, found, folder)
+        trainer.accelerator.wait_for_everyone()
+        trainer.train(None if there.checkpoint is None else str(there.checkpoint))
+        if stop.stopped:
+            raise Stopped(_stopped_words(folder))
+        write_cost(folder, clock, trainer, trainer.head_timer.seconds)
+        save_model(trainer, folder / runs.MODEL)
     return folder
 
 
-def _announce(prepared: Prepared, found: Audit) -> None:
-    """Say what will be trained on, and what the data lost on their way to tokens."""
+def _stopped_words(folder: Path) -> str:
+    newest = find(folder / runs.CHECKPOINTS).newest
+    if newest is None:
+        return f"stopped, and no checkpoint could be written: {folder} begins anew next time"
+    return f"stopped; the same command goes on from {newest}"
+
+
+def _announce(prepared: Prepared, found: Audit, there: Standing) -> None:
+    """Say what will be trained on, what the data lost on their way to tokens, and where a run that
+    has begun goes on."""
     report = prepared.report
     lines = [
         f"{report.num_examples} examples, {report.num_supervised} of {report.num_tokens} tokens "
         f"learned; {prepared.objective}",
         *(f"note: {line}" for line in found.notes),
         *(f"PROBLEM: {line}" for line in found.problems),
+        *(f"note: {line}" for line in there.notes),
     ]
+    if there.is_begun:
+        from_where = there.checkpoint or "the beginning, since there is no checkpoint yet"
+        lines.append(f"going on from {from_where}")
     print("\n".join(lines), file=sys.stderr)
 
 
@@ -174,6 +219,7 @@ def training_defaults(run: Run) -> dict[str, Any]:
     defaults |= {
         "report_to": "none",
         "logging_steps": 1,
+        "save_total_limit": 2,
         "gradient_checkpointing": accelerator,
         "dataloader_pin_memory": accelerator,
     }
@@ -236,6 +282,7 @@ def build_trainer(
         args=prepared.arguments,
         objective=prepared.objective,
         compaction=prepared.run.compaction,
+        max_skipped_steps=prepared.run.max_skipped_steps,
         train_dataset=prepared.train_dataset,
         eval_dataset=prepared.validation_dataset,
         processing_class=prepared.tokenizer,
@@ -287,10 +334,21 @@ def write_head(
     prepared: Prepared, found: Audit, folder: Path, objective: dict[str, Any] | None = None
 ) -> None:
     """Write what is known of a run before it trains: configuration, environment, audit."""
+    resolved = _resolved(prepared)
+    if objective is not None:
+        resolved = resolved.model_copy(update={"objective": objective})
+    folder.mkdir(parents=True, exist_ok=True)
+    runs.write_json(folder / runs.ENVIRONMENT, environment(_sources(prepared.run)))
+    runs.write_json(folder / runs.AUDIT, found.as_json())
+    runs.write_text(folder / runs.CONFIG, to_yaml(resolved))
+
+
+def _resolved(prepared: Prepared) -> Run:
+    """The run with every default spelled out."""
     run = prepared.run
-    resolved = run.model_copy(
+    return run.model_copy(
         update={
-            "objective": objective or options_of(prepared.objective),
+            "objective": options_of(prepared.objective),
             "training": {
                 **training_defaults(run),
                 "learning_rate": prepared.arguments.learning_rate,
@@ -298,8 +356,7 @@ def write_head(
             },
         }
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    sources = [run.data.train] + ([run.data.validation] if run.data.validation else [])
-    runs.write_json(folder / runs.ENVIRONMENT, environment(sources))
-    runs.write_json(folder / runs.AUDIT, found.as_json())
-    runs.write_text(folder / runs.CONFIG, to_yaml(resolved))
+
+
+def _sources(run: Run) -> list[str]:
+    return [run.data.train] + ([run.data.validation] if run.data.validation else [])

@@ -31,6 +31,7 @@ class Metrics(TrainerCallback):
         if not state.is_world_process_zero or not logs:
             return
         row = {"step": state.global_step, **logs, "seconds": self.clock.seconds}
+        row = {name: runs.finite(value) for name, value in row.items()}
         if "loss" in row:
             row = {name: row.pop(name) for name in COLUMNS if name in row} | row
         elif not any(name.startswith("eval_") for name in row):

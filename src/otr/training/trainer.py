@@ -2,33 +2,26 @@
 
 import copy
 import warnings
-from collections import defaultdict
 from collections.abc import Callable
-from time import perf_counter
+from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
 from torch import Tensor, nn
 from trl.trainer.sft_config import SFTConfig
-from trl.trainer.sft_trainer import SFTTrainer
 
+from otr import runs
 from otr.lm_head import IGNORED, HeadOutput, check_compaction, linear_loss
 from otr.objectives import OTR, Objective
 from otr.training.cost import HeadTimer
+from otr.training.guard import StepGuard
 from otr.training.memory import peak_memory_mb
 from otr.training.model_head import fused_head, measured_transform, output_head
 from otr.training.reference_policy import check_reference, reference_states
+from otr.training.resumable import ResumableTrainer
+from otr.training.sums import Sums
 from otr.training.token_keys import step_seed, token_keys
-
-_COLUMNS = {
-    "entropy": "entropy",
-    "mean_token_accuracy": "is_top1",
-    "hit_rate": "hit_rate",
-    "reward": "reward",
-    "target_weight": "target_weight",
-}
-"""Logged column: the head's per-token field whose mean over supervised tokens it is."""
 
 _EVALUATION_STEP = -1
 
@@ -36,7 +29,7 @@ _LIKELIHOODS = ("nll", "chunked_nll")
 """TRL's default loss in its newer and older releases, which the objective replaces."""
 
 
-class OTRTrainer(SFTTrainer):
+class OTRTrainer(ResumableTrainer):
     """Supervised fine-tuning with One-Token Rollout, or any objective of `otr.objectives`.
 
     Takes what `SFTTrainer` takes, with TRL's `SFTConfig`, and the objective. The loss is
@@ -56,7 +49,14 @@ class OTRTrainer(SFTTrainer):
         compaction: as for `otr.linear_loss`.
         reference_model: the model that an objective's anchor keeps this one near; while an adapter
             is trained it may be left out, and is this model with its adapter switched off.
+        max_skipped_steps: a step whose loss or gradient is not finite is not applied, and its batch
+            is written to `skipped/` in the output folder; so many in a row end the training with
+            FloatingPointError.
         *args, **kwargs: as for `SFTTrainer`.
+
+    A checkpoint is written aside, hashed, flushed and renamed; `train(resume_from_checkpoint=True)`
+    goes on from the newest whole one, on a CPU to the same weights, bit by bit, as if it had never
+    stopped.
 
     Raises: ValueError where a model or setting cannot work, with what to change.
     Source: One-Token Rollout, arXiv:2509.26313.
@@ -68,6 +68,7 @@ class OTRTrainer(SFTTrainer):
         objective: Objective | None = None,
         compaction: float | str | None = None,
         reference_model: nn.Module | None = None,
+        max_skipped_steps: int = 3,
         **kwargs: Any,
     ) -> None:
         self.objective = OTR() if objective is None else objective
@@ -92,13 +93,15 @@ class OTRTrainer(SFTTrainer):
         # The loss divides by the tokens of the whole optimizer step whatever the model's forward
         # takes, so the trainer must count them.
         self.model_accepts_loss_kwargs = True
-        # The filter would log a loss that is not a number as 0; `training_step` raises instead.
+        # The filter would log a loss that is not a number as 0; the guard leaves such steps out.
         self.args.logging_nan_inf_filter = False
-        self._sums: dict[str, defaultdict[str, Any]] = {
-            mode: defaultdict(float) for mode in ("train", "eval")
-        }
-        self._window_start: float | None = None
+        self._sums = {mode: Sums(self.args.device) for mode in ("train", "eval")}
         self.head_timer = HeadTimer()
+        self.guard = StepGuard(
+            Path(str(self.args.output_dir)) / runs.SKIPPED, self.processing_class, max_skipped_steps
+        )
+        self.add_callback(self.guard)
+        self.stateful = {"sums": self._sums["train"], "head": self.head_timer, "guard": self.guard}
         self.progress_share: Callable[[], float] = self._share_of_steps
         """The share of the training that is done, between 0 and 1: what schedules follow."""
 
@@ -178,7 +181,11 @@ class OTRTrainer(SFTTrainer):
         head, outputs = self.forward_with_head(
             model, inputs, self.objective.at(progress), seed=seed, num_tokens=num_tokens
         )
-        self._note(mode, head, num_supervised, num_tokens, inputs)
+        mask = inputs.get("attention_mask")
+        num_seen = inputs["input_ids"].numel() if mask is None else mask.sum()
+        self._sums[mode].add(head, num_supervised, num_tokens, num_seen)
+        if mode == "train":
+            self.guard.saw(inputs, head)
 
         # Zero, but with it the backward pass begins at the forward's output, where sharded and
         # data-parallel models have their hooks.
@@ -187,12 +194,13 @@ class OTRTrainer(SFTTrainer):
             # Data parallelism averages gradients over processes; the divisor counted all of them.
             loss = loss * (self.accelerator.num_processes // self.get_tp_size())
         if self.aux_loss_enabled:
-            self._sums[mode]["aux_loss"] += outputs.aux_loss.detach()
-            self._sums[mode]["aux_count"] += 1
+            self._sums[mode].add_aux_loss(outputs.aux_loss)
             steps = (
                 self.current_gradient_accumulation_steps if num_items_in_batch is not None else 1
             )
             loss = loss + self.router_aux_loss_coef * outputs.aux_loss / steps
+        # A loss that is not finite makes every gradient of every process so, and is left out.
+        loss = loss * torch.where(torch.isfinite(loss.detach()), 1.0, torch.nan)
         if return_outputs:
             with torch.no_grad():
                 outputs = model(**self._model_inputs(inputs))
@@ -263,85 +271,28 @@ class OTRTrainer(SFTTrainer):
         return model_inputs
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
-        """One micro-batch forward and backward.
-
-        Raises: FloatingPointError if the loss is not finite, before it reaches the weights.
-        """
-        if self._window_start is None:
-            self._window_start = perf_counter()
-        loss = super().training_step(*args, **kwargs)
-        if not torch.isfinite(loss):
-            raise FloatingPointError(
-                f"the loss of step {self.state.global_step + 1} is {float(loss)}; the weights are "
-                "still those of the step before. Lower the learning rate, or look at the batch"
-            )
-        return loss
+        """One micro-batch forward and backward."""
+        self._sums["train"].begin()
+        return super().training_step(*args, **kwargs)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log the trainer's own figures and the means of the objective's."""
         mode = self._mode()
         if "loss" in logs or mode == "eval":
             prefix = next((key[: -len("loss")] for key in logs if key.endswith("_loss")), "")
-            means = self._means(mode)
+            means = self._sums[mode].means(self.accelerator)
+            num_seen = int(means.pop("num_seen", 0)) // self.get_tp_size()
             if mode == "eval" and "loss" in means:
                 logs[f"{prefix}loss"] = means["loss"]
             means.pop("loss", None)
             logs.update({f"{prefix}{name}": value for name, value in means.items()})
         if "loss" in logs:
+            self._total_train_tokens += num_seen
+            logs["num_tokens"] = self._total_train_tokens
             logs["peak_memory_mb"] = peak_memory_mb()
         super().log(logs, start_time)
         self._sums[mode].clear()
-        self._window_start = None
 
     def _mode(self) -> str:
         assert self.model is not None
         return "train" if self.model.training else "eval"
-
-    def _note(
-        self,
-        mode: str,
-        head: HeadOutput,
-        num_supervised: Tensor,
-        num_tokens: Tensor | int,
-        inputs: dict[str, Any],
-    ) -> None:
-        """Add a micro-batch to the sums behind the next log line, without waiting for it."""
-        sums = self._sums[mode]
-        sums["loss"] += head.loss.detach() * num_tokens
-        sums["nll"] -= head.log_prob.sum()
-        for column, field in _COLUMNS.items():
-            sums[column] += getattr(head, field).sum()
-        sums["num_supervised"] += num_supervised
-        if head.kept_fraction is not None:
-            sums["kept_fraction"] += head.kept_fraction * num_supervised
-        if mode == "train":
-            mask = inputs.get("attention_mask")
-            sums["num_seen"] += inputs["input_ids"].numel() if mask is None else mask.sum()
-
-    def _means(self, mode: str) -> dict[str, float]:
-        """Means over the supervised tokens of all processes since the last log line."""
-        sums = self._sums[mode]
-        if not sums:
-            return {}
-        names = sorted(sums)
-        values = torch.stack(
-            [
-                torch.as_tensor(sums[name], dtype=torch.float64).to(self.args.device)
-                for name in names
-            ]
-        )
-        values = self.accelerator.reduce(values, "sum")
-        assert isinstance(values, Tensor)
-        total = dict(zip(names, values.tolist(), strict=True))
-        count = max(total.pop("num_supervised"), 1)
-        num_seen, aux_count = total.pop("num_seen", 0), total.pop("aux_count", 0)
-        aux_loss = total.pop("aux_loss", 0)
-        means = {name: value / count for name, value in total.items()}
-        if aux_count:
-            means["aux_loss"] = aux_loss / aux_count
-        if mode == "train":
-            self._total_train_tokens += int(num_seen) // self.get_tp_size()
-            assert self._window_start is not None
-            means["tokens_per_second"] = num_seen / (perf_counter() - self._window_start)
-            means["num_tokens"] = self._total_train_tokens
-        return means

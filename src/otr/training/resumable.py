@@ -1,0 +1,174 @@
+"""TRL's SFTTrainer with checkpoints that cannot be half, and that training goes on from exactly."""
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+from transformers import TrainerCallback
+from trl.trainer.sft_trainer import SFTTrainer
+
+from otr import runs
+from otr.terminal import visible
+from otr.training.checkpoints import (
+    ASIDE,
+    checkpoint_name,
+    find,
+    keep_newest,
+    seal,
+    sweep,
+    why_broken,
+)
+
+_NOT_KEPT = ("training_args.bin", "README.md")
+"""A pickle that nobody reads, and a model card."""
+
+_STATE = "trainer_state.json"
+
+
+class Stateful(Protocol):
+    """What has a state that belongs into checkpoints, as plain values."""
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` takes."""
+        ...
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` returned."""
+        ...
+
+
+class ResumableTrainer(SFTTrainer):
+    """Checkpoints are written aside, hashed, flushed and renamed; the newest whole one is gone on
+    from, with everything that counts restored: the trainer's own state, and `stateful`'s."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.stateful: dict[str, Stateful] = {}
+        """By name, what goes into every checkpoint besides what the trainer puts there."""
+        self._aside: Path | None = None
+        self._begins_from: Path | None = None
+        self.add_callback(_Restored(self))
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
+        """As `SFTTrainer.train`; True goes on from the newest whole checkpoint, if there is one.
+
+        Raises: ValueError if the checkpoint that is named is not as its manifest says.
+        """
+        named = resume_from_checkpoint
+        if named is True:
+            found = find(Path(str(self.args.output_dir)))
+            for line in found.broken:
+                warnings.warn(f"not whole, so not used: {line}", stacklevel=2)
+            named = None if found.newest is None else str(found.newest)
+        elif named and (reason := why_broken(Path(named))):
+            raise ValueError(f"{named} is not whole: {reason}")
+        self._begins_from = Path(named) if named else None
+        return super().train(resume_from_checkpoint=named or None, **kwargs)
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return super()._get_output_dir(trial) if self._aside is None else str(self._aside)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """The trainer's own checkpoint, whole or not at all.
+
+        One that cannot be written (a full disk) is given up with a message; the last one stays.
+        """
+        folder = Path(self._get_output_dir(trial))
+        name = checkpoint_name(self.state.global_step)
+        if self.is_world_process_zero():
+            sweep(folder)
+        self.accelerator.wait_for_everyone()
+        problem = None
+        self._aside = folder / ASIDE
+        try:
+            super()._save_checkpoint(model, trial)
+            self._write_own_state(folder / ASIDE / name)
+        except (OSError, RuntimeError, SafetensorError) as error:
+            problem = str(error)
+        finally:
+            self._aside = None
+        all_wrote = self._all_agree(problem is None)
+        if self.is_world_process_zero():
+            try:
+                if all_wrote:
+                    self._name_best(folder, name)
+                    seal(folder / ASIDE / name, folder / name)
+                    limit = self.args.save_total_limit
+                    keep_newest(folder, limit, self.state.best_model_checkpoint)
+            except OSError as error:
+                problem = str(error)
+            if problem is not None or not all_wrote:
+                _tell_unsaved(folder, name, problem or "another process could not write its part")
+            sweep(folder)
+        self.accelerator.wait_for_everyone()
+
+    def _write_own_state(self, folder: Path) -> None:
+        for name in _NOT_KEPT:
+            (folder / name).unlink(missing_ok=True)
+            (Path(str(self.args.output_dir)) / name).unlink(missing_ok=True)
+        state = {
+            "logged": {
+                "loss": float(getattr(self, "_tr_loss", 0.0)),
+                "all_losses": float(getattr(self, "_total_loss_scalar", 0.0)),
+                "step": int(getattr(self, "_globalstep_last_logged", self.state.global_step)),
+                "num_tokens": self._total_train_tokens,
+            },
+            **{name: part.state() for name, part in self.stateful.items()},
+        }
+        runs.write_json(folder / _own_state_name(self.args.process_index), state)
+
+    def restore(self) -> None:
+        """Restore what `_write_own_state` wrote, once the trainer has restored its own."""
+        if self._begins_from is None:
+            return
+        path = self._begins_from / _own_state_name(self.args.process_index)
+        if not path.is_file():
+            return
+        state = runs.read_json(path)
+        logged = state["logged"]
+        self._tr_loss = torch.tensor(logged["loss"], device=self.args.device)
+        self._total_loss_scalar = logged["all_losses"]
+        self._globalstep_last_logged = logged["step"]
+        self._total_train_tokens = logged["num_tokens"]
+        for name, part in self.stateful.items():
+            if name in state:
+                part.restore(state[name])
+
+    def _name_best(self, folder: Path, name: str) -> None:
+        """Let the trainer's state call the best checkpoint by the name it is about to get."""
+        if self.state.best_model_checkpoint == str(folder / ASIDE / name):
+            self.state.best_model_checkpoint = str(folder / name)
+            self.state.save_to_json(str(folder / ASIDE / name / _STATE))
+
+    def _all_agree(self, agree: bool) -> bool:
+        if self.args.world_size == 1:
+            return agree
+        vote = torch.tensor([agree], dtype=torch.int32, device=self.args.device)
+        torch.distributed.all_reduce(vote, torch.distributed.ReduceOp.MIN)
+        return bool(vote.item())
+
+
+class _Restored(TrainerCallback):
+    """Restores when training begins, after the trainer has reset what it counts."""
+
+    def __init__(self, trainer: ResumableTrainer) -> None:
+        self.trainer = trainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.trainer.restore()
+
+
+def _own_state_name(process_index: int) -> str:
+    return f"otr_state_{process_index}.json"
+
+
+def _tell_unsaved(folder: Path, name: str, problem: str) -> None:
+    kept = find(folder).newest
+    what = "there is no older one" if kept is None else f"{kept.name} is whole and stays"
+    print(
+        f"PROBLEM: {name} could not be written: {visible(problem[:300])}; {what}", file=sys.stderr
+    )
