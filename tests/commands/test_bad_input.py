@@ -223,9 +223,11 @@ def test_wrong_words_are_refused_by_the_parser(words: list[str]) -> None:
 
 def test_a_run_is_not_overwritten(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "recipe.yaml"]) == 0
-    capsys.readouterr()
+    assert main(["train", "recipe.yaml"]) == 0
+    assert "already trained: runs/first; --restart" in capsys.readouterr().err
     metrics = (folder / "runs/first/metrics.jsonl").read_text()
-    assert "already holds a run" in refused(["train", "recipe.yaml"], folder, capsys)
+    said = refused(["train", "recipe.yaml", "seed=9"], folder, capsys)
+    assert "already holds a run" in said and "seed: was 0, now 9" in said
     # Not even with --restart, before everything else is known to be right.
     said = refused(["train", "recipe.yaml", "objective.name=ort", "--restart"], folder, capsys)
     assert "objective.name" in said

@@ -64,7 +64,7 @@ class StepGuard(TrainerCallback):
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self.num_in_a_row:
             raise FloatingPointError(
-                f"the last {self.num_in_a_row} steps had no finite loss or gradient, so no model is "
+                f"the last {self.num_in_a_row} step(s) had no finite loss or gradient, so no model is "
                 "kept. Lower the learning rate"
             )
 
