@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: setup demo test bench gpu check-style fast oldest clean
+.PHONY: setup demo test bench gpu faults check-style fast oldest clean
 
 setup: .venv/ready
 
@@ -40,6 +40,10 @@ bench: setup
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,python3)
 gpu:
 	PYTHONPATH=src:$(PYTHONPATH) $(GPU_PYTHON) -m benchmarks.gpu
+
+# Training killed 50 times at random moments, at least 20 of them inside a save, and gone on with.
+faults: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m reliability kills
 
 check-style: setup
 	$(BIN)/ruff format --check .

@@ -1,8 +1,10 @@
 """`otr train`, `otr check` and `otr eval` from a run file to a run folder."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -263,3 +265,21 @@ def test_a_large_vocabulary_needs_no_room_for_all_logits(folder: Path) -> None:
     all_logits_mb = 4 * tokens * 151_936 * 4 / 2**20
     assert all_logits_mb > 2000
     assert peaks[1] - peaks[0] < 0.15 * all_logits_mb
+
+
+@pytest.mark.slow
+def test_a_signal_saves_and_the_same_command_goes_on(folder: Path) -> None:
+    recipe = write_recipe(folder, training={"max_steps": 100_000, "save_strategy": "no"})
+    words = [sys.executable, "-m", "otr.commands.main", "train", recipe]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    metrics_path = folder / "runs/first/metrics.jsonl"
+    while not metrics_path.exists() and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 75, said
+    assert "the same command goes on from runs/first/checkpoints/checkpoint-" in said
+    step = metrics(folder / "runs/first")[-1]["step"]
+    assert (folder / f"runs/first/checkpoints/checkpoint-{step}").is_dir()
+    # A recipe with another number of steps is another run.
+    assert main(["train", recipe, f"training.max_steps={step + 2}"]) == 2

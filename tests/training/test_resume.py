@@ -281,5 +281,6 @@ def test_a_stream_goes_on_where_it_was(tmp_path: Path) -> None:
     last = _streamed(tmp_path / "broken")
     last.train(resume_from_checkpoint=True)
     assert last.state.global_step == 10
+    assert whole.model is not None and last.model is not None
     for one, other in zip(whole.model.parameters(), last.model.parameters(), strict=True):
         assert torch.equal(one, other)
