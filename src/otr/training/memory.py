@@ -12,6 +12,7 @@ from otr.lm_head.chunked import rows_in_chunk
 _ADAM_STATES = 2
 _LIBRARIES_BYTES = 1 << 29
 
+_ALLOCATION_FAILED = ("DefaultCPUAllocator", "CUDA out of memory", "can't allocate memory")
 _PARTS = ("weights", "gradients", "optimizer", "reference", "activations", "head", "process")
 
 
@@ -75,6 +76,32 @@ def memory_estimate(
         + head_gradient,
         process=0 if torch.cuda.is_available() else _LIBRARIES_BYTES,
         available=_available(),
+    )
+
+
+def out_of_memory_words(error: BaseException, arguments: Any, step: int, longest: int) -> str:
+    """What to say and change after a step ran out of memory; empty if the error is another.
+
+    Args:
+        error: what was raised.
+        arguments: the run's SFTConfig.
+        step: the step, from 1.
+        longest: tokens of the longest row.
+    """
+    is_full = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(
+        words in str(error) for words in _ALLOCATION_FAILED
+    )
+    if not is_full:
+        return ""
+    rows = arguments.per_device_train_batch_size
+    checkpointing = (
+        "" if arguments.gradient_checkpointing else (", set training.gradient_checkpointing=true")
+    )
+    return (
+        f"out of memory in step {step}, with {rows} rows of up to {longest} tokens at once: "
+        f"{peak_memory_mb() / 1024:.1f} of {_size(_available())} used at most before. Lower "
+        f"training.per_device_train_batch_size (now {rows}; training.gradient_accumulation_steps "
+        f"keeps the step's batch) or training.max_length{checkpointing}, or use lora"
     )
 
 

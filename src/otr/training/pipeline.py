@@ -34,6 +34,7 @@ from otr.training.folder import (
     standing,
 )
 from otr.training.guard import StopOnSignal
+from otr.training.memory import out_of_memory_words
 from otr.training.options import built
 from otr.training.progress import Metrics, Progress, SampleGenerations
 from otr.training.tokens import TokenReport, tokenized_dataset
@@ -133,7 +134,15 @@ def train(run: Run, *, restart: bool = False, progress: bool = True) -> Path:
                 remove_run(folder)
                 write_head(prepared, found, folder)
         trainer.accelerator.wait_for_everyone()
-        trainer.train(None if there.checkpoint is None else str(there.checkpoint))
+        try:
+            trainer.train(None if there.checkpoint is None else str(there.checkpoint))
+        except (MemoryError, RuntimeError) as error:
+            longest = max(len(row) for row in prepared.train_dataset["input_ids"])
+            step = trainer.state.global_step + 1
+            words = out_of_memory_words(error, prepared.arguments, step, longest)
+            if not words:
+                raise
+            raise UserError(words) from error
         if stop.stopped:
             raise Stopped(_stopped_words(folder))
         write_cost(folder, clock, trainer, trainer.head_timer.seconds)
