@@ -21,9 +21,17 @@ import math
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from typing_extensions import TypedDict
 
 from otr.errors import UserError
+
+Kind = TypeVar("Kind")
 
 CONFIG = "config.yaml"
 ENVIRONMENT = "environment.json"
@@ -37,6 +45,30 @@ AUDIT = "audit.json"
 SCORES = "scores.json"
 ANSWERS = "answers.jsonl"
 FAILED = "failed.json"
+
+
+class Audit(TypedDict):
+    """What audit.json must hold."""
+
+    num_examples: int
+    num_tokens: int
+    num_supervised: int
+    problems: list[str]
+    notes: list[str]
+
+
+class Scored(TypedDict):
+    """What every entry of scores.json must hold."""
+
+    n: int
+
+
+class Environment(TypedDict):
+    """What environment.json must hold."""
+
+    versions: dict[str, str | None]
+    data_sha256: dict[str, str]
+
 
 STUDY = "study.yaml"
 LOGS = "logs"
@@ -78,6 +110,22 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path}: not valid JSON: {error}") from None
 
 
+def read_as(path: Path, kind: type[Kind]) -> Kind:
+    """The JSON value in a file, of the kind that is expected there.
+
+    Raises: UserError with file and field if it is missing, not JSON, or of another kind.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(read_json(path))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        raise UserError(
+            f"{path}: {where + ': ' if where else ''}{problem['msg']}; the file was changed or is "
+            "damaged"
+        ) from None
+
+
 def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Write one JSON object a line, the file whole or not at all."""
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
@@ -113,6 +161,31 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
         raise UserError(f"{path}: no such file") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text: {error}; save it as UTF-8") from None
+
+
+def read_yaml(path: Path) -> CommentedMap:
+    """A YAML 1.2 document that is a mapping, with the line of every key.
+
+    Raises: UserError with file and line.
+    """
+    try:
+        document = YAML(typ="rt").load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (IsADirectoryError, PermissionError) as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text: {error}; save it as UTF-8") from None
+    except MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        problem = str(error.problem or error.context).splitlines()[0]
+        raise UserError(f"{path}{line}: not valid YAML: {problem}") from None
+    except YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from None
+    if not isinstance(document, CommentedMap):
+        found = "nothing" if document is None else type(document).__name__
+        raise UserError(f"{path}: expected sections such as `model:` and `data:`, found {found}")
+    return document
 
 
 def model_folder(run_or_model: str) -> str:

@@ -7,13 +7,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from otr.errors import UserError
 from otr.evaluation.statistics import wilson_interval
 from otr.objectives import objective_from_options, options_of
-from otr.runs import ANSWERS, CONFIG, SCORES, read_json, read_jsonl
+from otr.runs import ANSWERS, CONFIG, SCORES, Scored, read_as, read_json, read_jsonl, read_yaml
 
 COST = "cost.json"
 
@@ -120,15 +118,13 @@ def read_run(folder: Path) -> ScoredRun:
     Raises: UserError if a file is missing, broken or lacks a field.
     """
     path = folder / CONFIG
+    if not path.is_file():
+        raise UserError(f"{path}: no such file, so {folder} is not a run folder")
+    config = read_yaml(path)
     try:
-        config = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
         objective = dict(config["objective"])
         learning_rate = float(config["training"]["learning_rate"])
         seed = int(config["seed"])
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file, so {folder} is not a run folder") from None
-    except YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from None
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UserError(
             f"{path}: needs objective, training.learning_rate and seed; found wrong: {error}"
@@ -148,7 +144,7 @@ def read_answered(folder: Path) -> dict[str, Answered]:
 
     Raises: UserError if a file is missing or broken, or the two do not belong together.
     """
-    scores = read_json(folder / SCORES)
+    scores = read_as(folder / SCORES, dict[str, Scored])
     marks: dict[str, dict[str, list[float]]] = {}
     for row in read_jsonl(folder / ANSWERS):
         try:

@@ -74,7 +74,7 @@ def _study(folder: Path) -> Group:
 
 def optional_json(path: Path) -> dict[str, Any]:
     """A JSON file's object; empty where there is no such file."""
-    return runs.read_json(path) if path.is_file() else {}
+    return runs.read_as(path, dict[str, Any]) if path.is_file() else {}
 
 
 def metrics(folder: Path) -> list[dict[str, Any]]:
@@ -82,7 +82,7 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
     path = folder / runs.METRICS
     if not path.is_file():
         return []
-    return [row for row in runs.read_jsonl(path) if "loss" in row and "step" in row]
+    return [row for row in runs.read_jsonl(path) if "loss" in row and type(row.get("step")) is int]
 
 
 def flattened(value: Any, name: str = "") -> dict[str, str]:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
-from ruamel.yaml import YAML
 
 from otr import runs
 from otr.report.curves import curve_figures
@@ -133,8 +132,8 @@ def _data(group: Group) -> Markup:
     """The audit of each method's first run, where they differ; else the first one's."""
     lines: list[list[str]] = []
     for label, folders in group.run_folders.items():
-        audit = optional_json(folders[0] / runs.AUDIT) if folders else {}
-        if audit:
+        if folders and (path := folders[0] / runs.AUDIT).is_file():
+            audit = runs.read_as(path, runs.Audit)
             remarks = [*audit["problems"], *audit["notes"]]
             figures = [audit["num_examples"], audit["num_supervised"], audit["num_tokens"]]
             line = [*map(str, figures), "; ".join(remarks) or "nothing lost"]
@@ -151,7 +150,7 @@ def _answers(group: Group) -> Markup:
         path = folders[0] / runs.ANSWERS if folders else Path()
         for row in runs.read_jsonl(path) if path.is_file() else ():
             if row.get("sample", 0) == 0 and {"id", "prompt", "output"} <= row.keys():
-                prompt = by_id.setdefault(str(row["id"]), {**row, "answers": []})
+                prompt = by_id.setdefault(str(row["id"]), {"reference": "", **row, "answers": []})
                 prompt["answers"].append(
                     {"label": label, "output": row["output"], "correct": row.get("correct")}
                 )
@@ -168,11 +167,8 @@ def _answers(group: Group) -> Markup:
 def _runs(group: Group) -> Markup:
     """What the runs' configurations differ in, and what they were made with."""
     folders = [each for kept in group.run_folders.values() for each in kept]
-    yaml = YAML(typ="safe")
     configs = [
-        flattened(yaml.load((each / runs.CONFIG).read_text(encoding="utf-8")))
-        if (each / runs.CONFIG).is_file()
-        else {}
+        flattened(runs.read_yaml(each / runs.CONFIG)) if (each / runs.CONFIG).is_file() else {}
         for each in folders
     ]
     keys = list(dict.fromkeys(key for config in configs for key in config))

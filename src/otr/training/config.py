@@ -9,9 +9,10 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import YAMLError
 
 from otr.errors import UserError, suggestion
+from otr.runs import read_yaml
 
 Kind = TypeVar("Kind", bound="Section")
 
@@ -149,31 +150,6 @@ def load_run(path: str | Path, overrides: Sequence[str] = ()) -> Run:
     return checked(Run, document, str(path))
 
 
-def read_yaml(path: Path) -> CommentedMap:
-    """A YAML 1.2 document that is a mapping, with the line of every key.
-
-    Raises: UserError with file and line.
-    """
-    try:
-        document = YAML(typ="rt").load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (IsADirectoryError, PermissionError) as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text: {error}; save it as UTF-8") from None
-    except MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        problem = str(error.problem or error.context).splitlines()[0]
-        raise UserError(f"{path}{line}: not valid YAML: {problem}") from None
-    except YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from None
-    if not isinstance(document, CommentedMap):
-        found = "nothing" if document is None else type(document).__name__
-        raise UserError(f"{path}: expected sections such as `model:` and `data:`, found {found}")
-    return document
-
-
 def apply_override(document: dict[str, Any], override: str) -> None:
     """Set one dotted key of a document: `training.learning_rate=2e-5`; values are YAML.
 
@@ -236,8 +212,10 @@ def _explained(kind: type[BaseModel], document: dict[str, Any], source: str, pro
     names = [part for part in path if not part.isdigit() and part.isidentifier()]
     where = f"{source}{_line(document, names)}: {'.'.join(names)}"
     if problem["type"] == "extra_forbidden":
-        known = _fields(kind, names[:-1])
-        return f"{where}: no such key{suggestion(names[-1], known)} (there are {', '.join(known)})"
+        key = path[-1]
+        known = _fields(kind, [name for name in names if name != key])
+        shown = "" if key in names else f"{_short(key)}: "
+        return f"{where}: {shown}no such key{suggestion(key, known)} (there are {', '.join(known)})"
     if problem["type"] == "missing":
         return f"{where}: is missing; add it"
     message = problem["msg"].removeprefix("Value error, ")

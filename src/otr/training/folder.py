@@ -12,8 +12,9 @@ from transformers import Trainer
 
 from otr import runs
 from otr.errors import UserError
+from otr.runs import read_yaml
 from otr.training.checkpoints import find
-from otr.training.config import Run, differences, read_yaml
+from otr.training.config import Run, differences
 from otr.training.environment import installed_version
 
 _MAY_CHANGE = (
@@ -61,7 +62,7 @@ def standing(folder: Path, resolved: Run, data_sha256: dict[str, str]) -> Standi
     differing = differences(
         _compared(read_yaml(folder / runs.CONFIG)), _compared(resolved.model_dump(mode="json"))
     )
-    before = runs.read_json(folder / runs.ENVIRONMENT)
+    before = runs.read_as(folder / runs.ENVIRONMENT, runs.Environment)
     changed = [
         f"{path}: its contents have changed since the run began"
         for path, digest in before["data_sha256"].items()
@@ -149,5 +150,7 @@ class GrowingFiles:
 
 def _compared(config: dict[str, Any]) -> dict[str, Any]:
     """The part of a resolved configuration that a run which goes on must share."""
-    training = {key: value for key, value in config["training"].items() if key not in _MAY_CHANGE}
+    training = config.get("training")
+    if isinstance(training, dict):
+        training = {key: value for key, value in training.items() if key not in _MAY_CHANGE}
     return {**config, "training": training, "output_dir": None}
