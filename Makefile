@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: setup demo test bench gpu faults check-style fast oldest clean
+.PHONY: setup demo test bench gpu faults fuzz check-style fast oldest clean
 
 setup: .venv/ready
 
@@ -44,6 +44,11 @@ gpu:
 # Training killed 50 times at random moments, at least 20 of them inside a save, and gone on with.
 faults: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m reliability kills
+
+# Random and damaged recipes, data, templates, run folders and checkpoints: used, or refused with a
+# message. About ten minutes.
+fuzz: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m reliability fuzz
 
 check-style: setup
 	$(BIN)/ruff format --check .

@@ -82,7 +82,10 @@ _WEAK_WRONG = ("weak base, familiar style, 30 % wrong", "demo-weak", "mild", 0.3
 CASES = (
     Case(regime=_regime("strong-wrong", *_STRONG_WRONG), methods=COMPARED + SETTINGS),
     Case(regime=_regime("strong-unfamiliar", *_STRONG_UNFAMILIAR), methods=COMPARED + SETTINGS),
-    Case(regime=_regime("weak-clean", *_WEAK_CLEAN), methods=COMPARED),
+    Case(
+        regime=_regime("weak-clean", *_WEAK_CLEAN),
+        methods=COMPARED + [each | {"learning_rates": LEARNING_RATES[2:]} for each in SETTINGS],
+    ),
     Case(regime=_regime("strong-clean", *_STRONG_CLEAN), methods=COMPARED),
     Case(regime=_regime("weak-wrong", *_WEAK_WRONG), methods=COMPARED),
 )

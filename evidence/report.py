@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from evidence.files import read_results
-from evidence.plan import CASES, FAMILY, LEARNING_RATES, SEEDS, SETTINGS
+from evidence.plan import BASELINES, CASES, COMPARED, FAMILY, LEARNING_RATES, SEEDS, SETTINGS
 from otr.evaluation.comparison import compare
-from otr.objectives import objective_from_options, options_of
+from otr.evaluation.scored_run import complete_options
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "results.md"
 _READING = Path(__file__).parent / "reading.md"
@@ -17,6 +17,8 @@ _GROUPS = {
     "out_of_domain": "longer operands and another phrasing",
     "retention": "other tasks",
 }
+
+_AT_EVERY_RATE = ("SFT", "DFT", "OTR", "DFT (anchor=forward 0.05)")
 
 Results = dict[str, Any]
 
@@ -29,7 +31,10 @@ def document() -> str:
         "counts": _counts,
         "regime": _regime,
         "settings": _settings,
+        "rates": _rates,
+        "against_dft": _against_dft,
         "size": _size,
+        "steps": _steps,
     }
     lines = []
     for line in _READING.read_text(encoding="utf-8").splitlines():
@@ -41,9 +46,12 @@ def document() -> str:
     return "\n".join(lines) + "\n"
 
 
-def results(name: str, methods: list[Results] | None = None) -> Results:
-    """A regime's results, compared anew; of some methods only, the first being the reference."""
+def results(name: str, methods: list[Results] | None = None, rate: float | None = None) -> Results:
+    """A regime's results, compared anew; of some methods only, the first being the reference, or
+    at one learning rate only."""
     header, rows = read_results(name)
+    if rate is not None:
+        rows = [row for row in rows if row["learning_rate"] == rate]
     if methods is not None:
         wanted = [_key(options) for options in methods]
         rows = [row for row in rows if _key(row["objective"]) in wanted]
@@ -67,8 +75,8 @@ def _size() -> list[str]:
 
 
 def _overview(group: str) -> list[str]:
-    """Every method of the family in every regime: its difference to SFT on a group."""
-    by_regime = {case.regime.name: results(case.regime.name, FAMILY) for case in CASES}
+    """Every compared method in every regime: its difference to SFT on a group."""
+    by_regime = {case.regime.name: results(case.regime.name, COMPARED) for case in CASES}
     labels = [method["label"] for method in next(iter(by_regime.values()))["methods"]]
     rows = [["", *by_regime], ["untuned", *(_untuned(each, group) for each in by_regime.values())]]
     for label in labels:
@@ -83,7 +91,7 @@ def _overview(group: str) -> list[str]:
 def _counts() -> list[str]:
     """How often each method was ahead of SFT, behind it or neither, on each group."""
     rows = [["", *(f"{words}: ahead, even, behind" for words in _GROUPS.values())]]
-    each_regime = [results(case.regime.name, FAMILY) for case in CASES]
+    each_regime = [results(case.regime.name, COMPARED) for case in CASES]
     for index, method in enumerate(each_regime[0]["methods"][1:], start=1):
         row = [method["label"]]
         for group in _GROUPS:
@@ -108,11 +116,69 @@ def _regime(name: str) -> list[str]:
     return _table(rows)
 
 
-def _settings(name: str) -> list[str]:
-    """OTR with one setting changed, against OTR with its defaults."""
+def _against_dft() -> list[str]:
+    """OTR's difference to DFT in every regime, on the trained task."""
+    otr: list[Results] = [{"name": "otr"}, {"name": "otr", "num_rollouts": "exact"}]
+    each_regime = {c.regime.name: results(c.regime.name, [{"name": "dft"}, *otr]) for c in CASES}
+    rows = [["", *each_regime]]
+    for place, label in enumerate(("DFT", "OTR", "OTR (exact)")):
+        cells = [
+            _cell(each["methods"][place], "in_domain", is_first=place == 0)
+            for each in each_regime.values()
+        ]
+        rows.append([label, *cells])
+    return _table(rows)
+
+
+def _steps() -> list[str]:
+    """What SFT and GRPO did in their seconds, over all runs that were timed."""
+    rows = [["", "runs", "seconds", "steps", "tokens"]]
+    for options in (FAMILY[0], *BASELINES):
+        costs = [
+            row["cost"]
+            for case in CASES
+            for row in read_results(case.regime.name)[1]
+            if _key(row["objective"]) == _key(options) and row["cost"]
+        ]
+        label = str(options["name"]).upper()
+        label += f" (max_seconds={options['max_seconds']})" if "max_seconds" in options else ""
+        means = [
+            sum(cost[name] for cost in costs) / len(costs)
+            for name in ("seconds", "num_steps", "num_tokens")
+        ]
+        seconds, *counts = means
+        cells = [f"{seconds:.1f}", *(f"{count:,.0f}" for count in counts)]
+        rows.append([label, str(len(costs)), *cells])
+    return _table(rows)
+
+
+def _rates(name: str) -> list[str]:
+    """What some methods score at every learning rate, before validation chooses one."""
+    each = results(name, COMPARED)
+    shown = [m for m in each["methods"] if m["label"] in _AT_EVERY_RATE]
+    rates = sorted({t["learning_rate"] for m in shown for t in m["learning_rates"]})
+    rows = [["", *(f"{rate:g}" for rate in rates)]]
+    for group in ("in_domain", "retention"):
+        for method in shown:
+            means = {
+                tried["learning_rate"]: sum(
+                    tried["accuracy"][key]["mean"] for key in each["benchmarks"][group]
+                )
+                for tried in method["learning_rates"]
+            }
+            count = len(each["benchmarks"][group])
+            cells = [f"{100 * means[rate] / count:.1f}" for rate in rates]
+            rows.append([f"{method['label']}, {_GROUPS[group]}", *cells])
+    return _table(rows)
+
+
+def _settings(argument: str) -> list[str]:
+    """OTR with one setting changed, against OTR with its defaults; `REGIME at RATE` is at one
+    learning rate instead of each one's best."""
+    name, _, rate = argument.partition(" at ")
     otr = next(options for options in FAMILY if options == {"name": "otr"})
     exact = {"name": "otr", "num_rollouts": "exact"}
-    each = results(name, [otr, exact, *SETTINGS])
+    each = results(name, [otr, exact, *SETTINGS], float(rate) if rate else None)
     rows = [["", "learning rate", *_GROUPS.values()]]
     for method in each["methods"]:
         first = method is each["methods"][0]
@@ -154,7 +220,8 @@ def _points(share: float) -> str:
 
 def _key(options: Results) -> str:
     """An objective with every option spelled out, so that equal ones are equal texts."""
-    return str(sorted(options_of(objective_from_options(options)).items()))
+    own = {key: value for key, value in options.items() if key != "learning_rates"}
+    return str(sorted(complete_options(own).items()))
 
 
 def _table(rows: list[list[str]]) -> list[str]:

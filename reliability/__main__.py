@@ -6,8 +6,7 @@ import tempfile
 from pathlib import Path
 
 from otr import runs
-
-RESULTS = Path(__file__).parent / "results"
+from reliability.report import DOCUMENT, RESULTS, document
 
 
 def main() -> int:
@@ -18,15 +17,24 @@ def main() -> int:
     kills.add_argument("--kills", type=int, default=50, metavar="N")
     kills.add_argument("--inside", type=int, default=20, metavar="N", help="inside a save")
     kills.add_argument("--seed", type=int, default=0)
+    fuzzing = commands.add_parser("fuzz", help="try random and damaged input")
+    fuzzing.add_argument("--examples", type=int, default=2000, metavar="N", help="of each kind")
+    fuzzing.add_argument("--seed", type=int, default=0)
+    report = commands.add_parser("report", help=f"write {DOCUMENT} from the committed figures")
+    report.add_argument("--check", action="store_true", help="only say whether it is up to date")
     arguments = parser.parse_args()
-    return _kills(arguments)
+    if arguments.command == "report":
+        return _report(arguments.check)
+    from otr.quiet import quiet_libraries
+
+    quiet_libraries()
+    RESULTS.mkdir(exist_ok=True)
+    return {"kills": _kills, "fuzz": _fuzz}[arguments.command](arguments)
 
 
 def _kills(arguments: argparse.Namespace) -> int:
-    from otr.quiet import quiet_libraries
     from reliability.kills import survive
 
-    quiet_libraries()
     with tempfile.TemporaryDirectory() as folder:
         outcome = survive(
             Path(folder), num_kills=arguments.kills, num_inside=arguments.inside,
@@ -37,9 +45,34 @@ def _kills(arguments: argparse.Namespace) -> int:
         f"{outcome.runs} runs went on to their end, {outcome.different} of them not as the "
         "unbroken one"
     )
-    RESULTS.mkdir(exist_ok=True)
     runs.write_json(RESULTS / "kills.json", outcome.as_json())
     return 1 if outcome.different else 0
+
+
+def _fuzz(arguments: argparse.Namespace) -> int:
+    from reliability.fuzz import fuzz
+
+    with tempfile.TemporaryDirectory() as folder:
+        found = fuzz(Path(folder), arguments.examples, random_seed=arguments.seed)
+    cases = {
+        kind: {"tried": tried, "refused": found.refused[kind]}
+        for kind, tried in found.tried.items()
+    }
+    for kind, counts in cases.items():
+        print(f"{kind}: {counts['tried']} tried, {counts['refused']} refused with a message")
+    runs.write_json(RESULTS / "fuzz.json", cases)
+    return 0
+
+
+def _report(check: bool) -> int:
+    text = document()
+    if not check:
+        runs.write_text(DOCUMENT, text)
+        return 0
+    if DOCUMENT.read_text(encoding="utf-8") == text:
+        return 0
+    print(f"{DOCUMENT} is out of date: python -m reliability report", file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":

@@ -1,0 +1,57 @@
+"""docs/reliability.md from the committed figures of what was broken on purpose."""
+
+from pathlib import Path
+
+from otr import runs
+
+RESULTS = Path(__file__).parent / "results"
+DOCUMENT = Path(__file__).parents[1] / "docs" / "reliability.md"
+
+_TEXT = """\
+# Reliability
+
+Written by `python -m reliability report` from the figures in `reliability/results/`. `make faults` and
+`make fuzz` make them anew; short versions run in `make test`.
+
+## Killed and gone on with
+
+`make faults` kills training with SIGKILL at random moments, many of them while a checkpoint is being
+written (the half of it was found afterwards), starts the same command again until the run has ended, and
+compares weights, optimizer, metrics and samples with a run that was never stopped, bit by bit.
+
+| killed | of these inside a save | runs that went on to their end | that ended differently |
+|---|---|---|---|
+| {kills} | {inside_a_save} | {runs} | {different} |
+
+## Random and damaged input
+
+`make fuzz` spoils recipes, study files, data files, chat templates, the files of a run folder and those
+of a checkpoint. Every case must be used, or be refused with a short message; a changed checkpoint must
+be found out. Anything else fails the run and is shown at its smallest.
+
+| input | cases | refused |
+|---|---|---|
+{fuzz}
+
+## What is promised, and where it is tested
+
+| promise | test |
+|---|---|
+| a checkpoint is whole or not there; a damaged one is not used | `tests/training/test_checkpoints.py`, `test_resume.py` |
+| a run goes on bit by bit: mid-epoch, second epoch, accumulated, packed, streamed, adapters, twice | `tests/training/test_resume.py` |
+| another recipe or changed data are refused with the difference | `tests/training/test_resume.py` |
+| SIGTERM and SIGINT save and exit with 75 | `tests/commands/test_train.py` |
+| a full disk leaves the last checkpoint and says so | `tests/training/test_resume.py` |
+| a step that is not finite touches neither weights nor optimizer, in all processes | `tests/training/test_guard.py` |
+| out of memory names the setting and the figure | `tests/training/test_memory.py` |
+
+The promise of bits is for a CPU with the same versions and number of threads. On a GPU, libraries may
+sum in another order, and a run goes on to rounding.
+"""
+
+
+def document() -> str:
+    """The whole page."""
+    cases = runs.read_json(RESULTS / "fuzz.json")
+    lines = [f"| {kind} | {n['tried']:,} | {n['refused']:,} |" for kind, n in cases.items()]
+    return _TEXT.format(fuzz="\n".join(lines), **runs.read_json(RESULTS / "kills.json"))
