@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -151,6 +152,18 @@ def test_a_run_goes_on_as_if_it_had_never_stopped(
     assert_same(end_of(whole), end_of(broken))
     steps = [row["step"] for row in end_of(broken)["metrics"] if "loss" in row]
     assert steps == sorted(set(steps))
+
+
+@pytest.mark.slow
+def test_a_run_that_had_only_to_write_its_model_does_no_further_step(run_of: Write) -> None:
+    whole, broken = run_of("whole"), run_of("broken")
+    train(whole, progress=False)
+    folder = train(broken, progress=False)
+    shutil.rmtree(folder / runs.MODEL)
+    (folder / runs.COST).unlink()
+    train(broken, progress=False)
+    assert_same(end_of(whole), end_of(broken))
+    assert runs.read_json(folder / runs.COST)["num_steps"] == 12
 
 
 @pytest.mark.slow

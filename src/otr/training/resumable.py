@@ -8,7 +8,8 @@ from typing import Any, Protocol
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerState
+from transformers.trainer_utils import TrainOutput
 from trl.trainer.sft_trainer import SFTTrainer
 
 from otr import runs
@@ -67,7 +68,19 @@ class ResumableTrainer(SFTTrainer):
         elif named and (reason := why_broken(Path(named))):
             raise ValueError(f"{named} is not whole: {reason}")
         self._begins_from = Path(named) if named else None
+        if self._begins_from is not None:
+            state = TrainerState.load_from_json(str(self._begins_from / _STATE))
+            if state.global_step >= state.max_steps:
+                return self._train_no_further(state)
         return super().train(resume_from_checkpoint=named or None, **kwargs)
+
+    def _train_no_further(self, state: TrainerState) -> TrainOutput:
+        """Take over a checkpoint of the last step, after which the trainer would do one more."""
+        self._load_from_checkpoint(str(self._begins_from))
+        self.state = state
+        self.restore()
+        self.control = self.callback_handler.on_train_end(self.args, self.state, self.control)
+        return TrainOutput(state.global_step, self._total_loss_scalar / state.global_step, {})
 
     def _get_output_dir(self, trial: Any) -> str:
         return super()._get_output_dir(trial) if self._aside is None else str(self._aside)
