@@ -18,7 +18,7 @@ def main() -> int:
     kills.add_argument("--inside", type=int, default=20, metavar="N", help="inside a save")
     kills.add_argument("--seed", type=int, default=0)
     fuzzing = commands.add_parser("fuzz", help="try random and damaged input")
-    fuzzing.add_argument("--examples", type=int, default=2000, metavar="N", help="of each kind")
+    fuzzing.add_argument("--examples", type=int, default=500, metavar="N", help="of each kind")
     fuzzing.add_argument("--seed", type=int, default=0)
     report = commands.add_parser("report", help=f"write {DOCUMENT} from the committed figures")
     report.add_argument("--check", action="store_true", help="only say whether it is up to date")

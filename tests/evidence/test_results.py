@@ -1,5 +1,7 @@
 """The committed study: complete, and the document is what its files say."""
 
+from typing import Any
+
 import pytest
 
 from evidence.files import read_results
@@ -19,8 +21,20 @@ def test_the_document_is_what_the_files_say() -> None:
 
 
 def test_the_document_s_claims_hold() -> None:
-    methods = {m["label"]: m["difference"] for m in results("weak-clean")["methods"]}
-    assert methods["OTR"]["in_domain"]["interval_95"][1] < 0
-    methods = {m["label"]: m["difference"] for m in results("strong-unfamiliar")["methods"]}
-    assert methods["OTR"]["retention"]["interval_95"][0] > 0
-    assert methods["OTR (floor=0.1)"]["in_domain"]["mean"] < 0
+    def differences(name: str, *words: Any) -> dict[str, Any]:
+        return {m["label"]: m["difference"] for m in results(name, *words)["methods"]}
+
+    weak = differences("weak-clean")
+    assert weak["OTR"]["in_domain"]["interval_95"][1] < 0
+    assert weak["GRPO (max_seconds=30)"]["in_domain"]["interval_95"][1] < 0
+    # Ahead of SFT at a rate that is too large for both, and no more so at each one's best.
+    too_large = differences("strong-unfamiliar", None, 1e-4)
+    assert too_large["OTR"]["in_domain"]["mean"] > 0.7
+    assert not differences("strong-unfamiliar")["OTR"]["in_domain"]["distinguishable"]
+    dft, otr = {"name": "dft"}, {"name": "otr"}
+    for case in CASES:
+        (found,) = results(case.regime.name, [dft, otr])["methods"][1:]
+        ahead = found["difference"]["in_domain"]["distinguishable"]
+        assert ahead == (case.regime.name == "weak-clean")
+    settings = differences("weak-clean", [otr, {"name": "otr", "temperature": 1.0}])
+    assert settings["OTR (temperature=1)"]["in_domain"]["interval_95"][1] < 0

@@ -8,7 +8,7 @@ from otr.report.drawing import Figure, arms, drawing, look
 Method = dict[str, Any]
 """An entry of results.json's `methods`; its place there is its number in every figure."""
 
-_GROUPS = {"in_domain": "trained task", "out_of_domain": "akin to it", "retention": "other tasks"}
+_GROUPS = {"in_domain": "in-domain", "out_of_domain": "out-of-domain", "retention": "retention"}
 
 
 def trade_off_figure(methods: Sequence[Method], name: str) -> Figure | None:

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import groupby
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -25,6 +26,9 @@ class Section:
 
     html: Markup
     """Its content, escaped already."""
+
+    part: str = ""
+    """What it belongs to, where a page has sections of several studies, one after the other."""
 
     styles: str = ""
     """CSS it needs, from the package's assets; the same text is included once."""
@@ -64,6 +68,7 @@ def page(title: str, sections: Sequence[Section], *, lead: str = "") -> str:
             title=title,
             lead=lead,
             sections=sections,
+            contents=[(part, list(of)) for part, of in groupby(sections, lambda each: each.part)],
             policy=policy,
             styles=Markup(styles),
             scripts=Markup(scripts),

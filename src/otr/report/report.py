@@ -31,8 +31,8 @@ def write_report(folders: Sequence[Path], output: Path) -> None:
     sections = []
     for number, group in enumerate(groups):
         prefix = f"g{number}-" if len(groups) > 1 else ""
-        name = f"{clean(group.title)}: " if len(groups) > 1 else ""
-        sections += [replace(each, title=name + each.title) for each in _sections(group, prefix)]
+        part = clean(group.title) if len(groups) > 1 else ""
+        sections += [replace(each, part=part) for each in _sections(group, prefix)]
     title = groups[0].title if len(groups) == 1 else "Comparison"
     output.parent.mkdir(parents=True, exist_ok=True)
     runs.write_text(output, page(clean(title), sections))
