@@ -4,10 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from evidence.files import RESULTS, write_results
+from evidence.files import RESULTS, write_or_check, write_results
 from evidence.plan import CASES, study
 from evidence.report import DOCUMENT, document
-from otr import runs
 
 
 def main() -> int:
@@ -23,7 +22,9 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.command == "run":
         return _run(arguments.names, arguments.output, arguments.jobs)
-    return _report(arguments.check)
+    return write_or_check(
+        DOCUMENT, document(), check=arguments.check, command="python -m evidence report"
+    )
 
 
 def _run(names: list[str], output: Path, jobs: int | None) -> int:
@@ -37,17 +38,6 @@ def _run(names: list[str], output: Path, jobs: int | None) -> int:
         (comparison,) = run_studies([study(case, output)], num_processes=jobs)
         write_results(RESULTS / f"{case.regime.name}.jsonl", comparison.as_json())
     return 0
-
-
-def _report(check: bool) -> int:
-    text = document()
-    if not check:
-        runs.write_text(DOCUMENT, text)
-        return 0
-    if DOCUMENT.read_text(encoding="utf-8") == text:
-        return 0
-    print(f"{DOCUMENT} is out of date: python -m evidence report", file=sys.stderr)
-    return 1
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The committed study files: what each run scored, a run a line; everything else follows from it."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,17 @@ from otr import runs
 RESULTS = Path(__file__).parent / "results"
 
 _KEPT = ("name", "title", "model", "budget", "validation", "benchmarks", "untuned", "failed")
+
+
+def write_or_check(document: Path, text: str, *, check: bool, command: str) -> int:
+    """Write a generated document, or say whether it is up to date; the exit status."""
+    if not check:
+        runs.write_text(document, text)
+        return 0
+    if document.read_text(encoding="utf-8") == text:
+        return 0
+    print(f"{document} is out of date: {command}", file=sys.stderr)
+    return 1
 
 
 def write_results(path: Path, results: dict[str, Any]) -> None:

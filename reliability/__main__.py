@@ -5,6 +5,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from evidence.files import write_or_check
 from otr import runs
 from reliability.report import DOCUMENT, RESULTS, document
 
@@ -24,7 +25,9 @@ def main() -> int:
     report.add_argument("--check", action="store_true", help="only say whether it is up to date")
     arguments = parser.parse_args()
     if arguments.command == "report":
-        return _report(arguments.check)
+        return write_or_check(
+            DOCUMENT, document(), check=arguments.check, command="python -m reliability report"
+        )
     from otr.quiet import quiet_libraries
 
     quiet_libraries()
@@ -62,17 +65,6 @@ def _fuzz(arguments: argparse.Namespace) -> int:
         print(f"{kind}: {counts['tried']} tried, {counts['refused']} refused with a message")
     runs.write_json(RESULTS / "fuzz.json", cases)
     return 0
-
-
-def _report(check: bool) -> int:
-    text = document()
-    if not check:
-        runs.write_text(DOCUMENT, text)
-        return 0
-    if DOCUMENT.read_text(encoding="utf-8") == text:
-        return 0
-    print(f"{DOCUMENT} is out of date: python -m reliability report", file=sys.stderr)
-    return 1
 
 
 if __name__ == "__main__":

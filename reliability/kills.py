@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 
 from otr import runs
 from otr.demo.regimes import REGIMES, data_section, write_demonstrations
 from otr.training.checkpoints import ASIDE
 from otr.training.config import Run
+from reliability.ends import differing, end_of
 
 _STEPS = 24
-_TIMES = ("seconds", "tokens_per_second", "peak_memory_mb")
 _LONGEST_LIFE_SECONDS = 3.0
 _LONGEST_SAVE_SECONDS = 0.04
 _DEADLINE_SECONDS = 60.0
@@ -50,7 +49,7 @@ def survive(folder: Path, *, num_kills: int, num_inside: int, seed: int = 0) -> 
     context.set_forkserver_preload(["otr.training.pipeline"])
     whole = _run(folder, "whole")
     _live(context, whole).join()
-    wanted = _end(whole)
+    wanted = end_of(Path(whole.output_dir), _STEPS)
     draws, outcome, number = random.Random(seed), Outcome(), 0
     while outcome.kills < num_kills or outcome.inside_a_save < num_inside:
         number += 1
@@ -61,7 +60,7 @@ def survive(folder: Path, *, num_kills: int, num_inside: int, seed: int = 0) -> 
             inside_is_due = outcome.inside_a_save * num_kills < num_inside * (outcome.kills + 1)
         if killed:
             outcome.runs += 1
-            outcome.different += not _is_same(wanted, _end(run))
+            outcome.different += bool(differing(wanted, end_of(Path(run.output_dir), _STEPS)))
         print(f"{outcome.kills} kills, {outcome.inside_a_save} inside a save", flush=True)
         shutil.rmtree(run.output_dir)
     return outcome
@@ -141,28 +140,3 @@ def _is_saving(aside: Path, started: float) -> bool:
         return aside.stat().st_mtime > started and any(aside.iterdir())
     except FileNotFoundError:
         return False
-
-
-def _end(run: Run) -> dict[str, Any]:
-    """What a run has come to, without times."""
-    folder = Path(run.output_dir)
-    last = folder / runs.CHECKPOINTS / f"checkpoint-{_STEPS}"
-    optimizer = torch.load(last / "optimizer.pt", weights_only=True)["state"]
-    rows = list(runs.read_jsonl(folder / runs.METRICS))
-    return {
-        "tensors": {
-            **load_file(folder / runs.MODEL / "model.safetensors"),
-            **{f"{n}.{key}": value for n, part in optimizer.items() for key, value in part.items()},
-        },
-        "metrics": [{k: v for k, v in row.items() if k not in _TIMES} for row in rows],
-        "samples": list(runs.read_jsonl(folder / runs.SAMPLES)),
-    }
-
-
-def _is_same(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    return (
-        one["tensors"].keys() == other["tensors"].keys()
-        and all(torch.equal(value, other["tensors"][k]) for k, value in one["tensors"].items())
-        and one["metrics"] == other["metrics"]
-        and one["samples"] == other["samples"]
-    )

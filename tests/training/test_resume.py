@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import torch
 from datasets import IterableDataset
-from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from otr import OTR, OTRTrainer, runs
@@ -21,15 +20,13 @@ from otr.signals import Stopped
 from otr.training import pipeline
 from otr.training.config import Run
 from otr.training.pipeline import train
+from reliability import ends
 from tests.training import models
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),
     pytest.mark.skipif(torch.cuda.is_available(), reason="bit by bit on a CPU only"),
 ]
-
-_TIMES = ("seconds", "tokens_per_second", "peak_memory_mb", "eval_runtime",
-    "eval_samples_per_second", "eval_steps_per_second")  # fmt: skip
 
 Write = Callable[..., Run]
 
@@ -89,29 +86,11 @@ def added(patch: pytest.MonkeyPatch, callback: TrainerCallback) -> None:
 
 
 def end_of(run: Run) -> dict[str, Any]:
-    """All that a finished run has come to, without times."""
-    folder = Path(run.output_dir)
-    last = folder / runs.CHECKPOINTS / "checkpoint-12"
-    adapter = folder / runs.MODEL / "adapter_model.safetensors"
-    weights = adapter if adapter.is_file() else folder / runs.MODEL / "model.safetensors"
-    optimizer = torch.load(last / "optimizer.pt", weights_only=True)["state"]
-    rows = list(runs.read_jsonl(folder / runs.METRICS))
-    return {
-        "weights": load_file(weights),
-        "optimizer": {f"{n}.{k}": v for n, part in optimizer.items() for k, v in part.items()},
-        "schedule": torch.load(last / "scheduler.pt", weights_only=True),
-        "metrics": [{k: v for k, v in row.items() if k not in _TIMES} for row in rows],
-        "samples": list(runs.read_jsonl(folder / runs.SAMPLES)),
-    }
+    return ends.end_of(Path(run.output_dir), 12)
 
 
 def assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
-    for part in ("weights", "optimizer"):
-        assert one[part].keys() == other[part].keys() and one[part]
-        for name, value in one[part].items():
-            assert torch.equal(value, other[part][name]), f"{part}: {name}"
-    for part in ("schedule", "metrics", "samples"):
-        assert one[part] == other[part], part
+    assert ends.differing(one, other) == []
 
 
 @pytest.mark.slow

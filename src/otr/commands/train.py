@@ -15,7 +15,9 @@ A run file:
   training: {learning_rate: 1.0e-4, max_steps: 100}     # any field of TRL's SFTConfig
   output_dir: runs/first
 
-The run folder gets metrics.jsonl, samples.jsonl and model/, which `from_pretrained` loads."""
+The run folder gets metrics.jsonl, samples.jsonl and model/, which `from_pretrained` loads. Stopped or
+killed, the same command goes on from the newest whole checkpoint. Exit status 75 if a signal stopped
+it, 1 if steps in a row were not finite."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EXAMPLE
     add_recipe_arguments(parser)
     parser.add_argument(
-        "--restart", action="store_true", help="replace the run that output_dir already holds"
+        "--restart",
+        action="store_true",
+        help="begin anew, and replace the run that output_dir already holds",
     )
 
 
