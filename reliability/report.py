@@ -40,6 +40,7 @@ be found out. Anything else fails the run and is shown at its smallest.
 | a checkpoint is whole or not there; a damaged one is not used | `tests/training/test_checkpoints.py`, `test_resume.py` |
 | a run goes on bit by bit: mid-epoch, second epoch, accumulated, packed, streamed, adapters, twice | `tests/training/test_resume.py` |
 | another recipe or changed data are refused with the difference | `tests/training/test_resume.py` |
+| a signal to one of two processes stops and saves both, and they go on bit by bit | `tests/training/test_two_processes.py` |
 | SIGTERM and SIGINT save and exit with 75 | `tests/commands/test_train.py` |
 | a full disk leaves the last checkpoint and says so | `tests/training/test_resume.py` |
 | a step that is not finite touches neither weights nor optimizer, in all processes | `tests/training/test_guard.py` |

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from otr.demo.regimes import REGIMES, data_section, write_demonstrations
+from reliability.ends import differing, end_of
+
 
 def launch(num_processes: int, program: str, *words: str) -> None:
     """Run a program of this folder in several processes."""
@@ -51,3 +54,30 @@ def test_a_budget_is_the_first_processs_and_all_have_its_learning_rates(tmp_path
     assert one["rates"] == pytest.approx([1e-3 * (1 - step / 8) for step in range(1, 9)])
     assert two["rates"] == one["rates"]
     assert two["weights"] == one["weights"]
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_process_stops_and_saves_both_and_they_go_on_bit_by_bit(
+    tmp_path: Path,
+) -> None:
+    write_demonstrations(REGIMES[0], 0, tmp_path / "rows.jsonl")
+    run = {
+        "model": "demo-weak",
+        "data": data_section(tmp_path / "rows.jsonl") | {"limit": 40},
+        "objective": {"name": "otr", "num_rollouts": 16},
+        "training": {
+            "max_steps": 8, "save_steps": 8, "per_device_train_batch_size": 4,
+            "learning_rate": 1e-3, "logging_steps": 3, "ddp_backend": "gloo",
+        },
+        "samples": {"every_steps": 4, "max_new_tokens": 4},
+        "output_dir": "-",
+    }  # fmt: skip
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    launch(2, "two_resumed", str(tmp_path), "whole", "0")
+    launch(2, "two_resumed", str(tmp_path), "broken", "4")
+    for rank in range(2):
+        assert "goes on from" in (tmp_path / f"broken-{rank}.txt").read_text()
+    launch(2, "two_resumed", str(tmp_path), "broken", "0")
+    assert (tmp_path / "broken-0.txt").read_text() == "finished"
+    ends = [end_of(tmp_path / name, 8) for name in ("whole", "broken")]
+    assert differing(*ends) == []

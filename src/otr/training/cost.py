@@ -123,6 +123,8 @@ class HeadTimer:
 
 def write_cost(folder: Path, clock: Clock, trainer: Any, head_seconds: float | None) -> None:
     """Write a trained run's cost.json."""
+    if not trainer.is_world_process_zero():
+        return
     state, seconds = trainer.state, clock.seconds
     tokens = [line["num_tokens"] for line in state.log_history if "num_tokens" in line]
     num_tokens = int(tokens[-1]) if tokens else 0

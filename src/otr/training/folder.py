@@ -120,12 +120,15 @@ def removed_if_refused(folder: Path) -> Iterator[None]:
 def save_model(trainer: Trainer, folder: Path) -> None:
     """Safetensors and tokenizer, whole or not at all."""
     aside = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(aside, ignore_errors=True)
+    if trainer.is_world_process_zero():
+        shutil.rmtree(aside, ignore_errors=True)
+    trainer.accelerator.wait_for_everyone()
     trainer.save_model(str(aside))
     if trainer.is_world_process_zero():
         (aside / "training_args.bin").unlink(missing_ok=True)
         (aside / "README.md").unlink(missing_ok=True)
         aside.rename(folder)
+    trainer.accelerator.wait_for_everyone()
 
 
 class GrowingFiles:

@@ -1,5 +1,6 @@
 """From a run file to a run folder."""
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -210,6 +211,13 @@ def _arguments(run: Run) -> SFTConfig:
         loss_type="nll",
         disable_tqdm=True,
     )
+    num_started = int(os.environ.get("WORLD_SIZE", "1"))
+    if num_started != arguments.world_size:
+        raise UserError(
+            f"training: {num_started} processes were started, but {arguments.world_size} work "
+            "together, so each would write the same run; look at training.use_cpu and "
+            "training.ddp_backend"
+        )
     for option, low in (("learning_rate", 0.0), ("per_device_train_batch_size", 1)):
         if getattr(arguments, option) < low:
             raise UserError(
@@ -231,6 +239,8 @@ def training_defaults(run: Run) -> dict[str, Any]:
         "save_total_limit": 2,
         "gradient_checkpointing": accelerator,
         "dataloader_pin_memory": accelerator,
+        # Without it, processes on a machine without accelerators would not find each other.
+        "use_cpu": not torch.accelerator.is_available(),
     }
     if not run.training.get("fp16"):
         defaults["bf16"] = accelerator and torch.cuda.is_bf16_supported()
