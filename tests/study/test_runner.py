@@ -45,7 +45,7 @@ def test_a_broken_run_is_reported_and_tried_again_and_finished_ones_are_left_alo
     assert len(progress.finished) == 3
     assert shown == sorted(shown) and shown[-1] == 5
     failed = tmp_path / "out" / "sft-1e+30-seed-0"
-    assert "loss of step" in runs.read_json(failed / runs.FAILED)["error"]
+    assert "no finite loss" in runs.read_json(failed / runs.FAILED)["error"]
     assert "FloatingPointError" in (tmp_path / "out/logs/sft-1e+30-seed-0.txt").read_text()
     assert last_row(progress.finished[-1])["step"] == 3
 
