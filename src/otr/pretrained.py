@@ -74,8 +74,13 @@ def _load(load: Any, what: str, name: str, **options: Any) -> Any:
     except Exception as error:
         # transformers, safetensors and the hub client each raise their own kinds here.
         reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise UserError(
-            f"{what}: cannot load {name!r}: {reason[0][:300]}\n"
+        way_out = (
             "Give a folder saved with save_pretrained, a hub id that this machine can reach, "
             "or `demo` for the embedded model."
-        ) from error
+        )
+        if "trust_remote_code" in str(error):
+            way_out = (
+                "It brings code of its own, which is not run unless you trust it: "
+                "training.trust_remote_code=true"
+            )
+        raise UserError(f"{what}: cannot load {name!r}: {reason[0][:300]}\n{way_out}") from error

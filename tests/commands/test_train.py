@@ -1,6 +1,7 @@
 """`otr train`, `otr check` and `otr eval` from a run file to a run folder."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -283,3 +284,35 @@ def test_a_signal_saves_and_the_same_command_goes_on(folder: Path) -> None:
     assert (folder / f"runs/first/checkpoints/checkpoint-{step}").is_dir()
     # A recipe with another number of steps is another run.
     assert main(["train", recipe, f"training.max_steps={step + 2}"]) == 2
+
+
+def test_a_token_of_the_hub_is_written_nowhere(folder: Path) -> None:
+    recipe = write_recipe(folder)
+    secret = "hf_never_to_be_seen"
+    words = [
+        f"training.hub_token={secret}",
+        "training.save_strategy=steps",
+        "training.save_steps=3",
+    ]
+    assert main(["train", recipe, *words]) == 0
+    files = [path for path in (folder / "runs").rglob("*") if path.is_file()]
+    assert len(files) > 10
+    assert not [path for path in files if secret.encode() in path.read_bytes()]
+
+
+def test_a_model_s_own_code_is_not_run_unless_asked(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stranger = folder / "stranger"
+    shutil.copytree(Path(runs.__file__).parent / "demo/bases/weak", stranger)
+    config = json.loads((stranger / "config.json").read_text())
+    config |= {
+        "model_type": "stranger",
+        "auto_map": {"AutoConfig": "code.C", "AutoModelForCausalLM": "code.M"},
+    }
+    (stranger / "config.json").write_text(json.dumps(config))
+    (stranger / "code.py").write_text("open('ran', 'w').write('x')\nclass C: pass\nclass M: pass\n")
+    assert main(["train", write_recipe(folder, model=str(stranger))]) == 2
+    assert not (folder / "ran").exists() and not (folder / "runs").exists()
+    message = capsys.readouterr().err
+    assert "Traceback" not in message and "trust_remote_code" in message

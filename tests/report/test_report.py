@@ -5,8 +5,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from markupsafe import Markup
 
 from otr.errors import UserError
+from otr.report.drawing import Figure
 from otr.report.report import clean, write_report
 
 
@@ -77,3 +79,13 @@ def test_other_folders_are_refused_and_nothing_is_written(study: Path, tmp_path:
 def test_long_and_invisible_text_is_cut_and_made_visible() -> None:
     assert clean("a\u202eb\x07\nc") == "a\\u202eb\\x07\nc"
     assert clean("x" * 50, 10) == "x" * 10 + " … (50 characters in all)"
+
+
+def test_a_formula_in_a_name_is_quoted_in_the_csv() -> None:
+    figure = Figure(
+        name="x", title="", svg=Markup(""), header=("method", "value"),
+        rows=(("=HYPERLINK(1)", -1.5), ("@SUM", 2), ("OTR", 3)), places=(),
+    )  # fmt: skip
+    assert figure.csv().splitlines() == [
+        "method,value", "'=HYPERLINK(1),-1.5", "'@SUM,2", "OTR,3",
+    ]  # fmt: skip

@@ -309,3 +309,20 @@ def answers(values):
         if turn["role"] == "assistant":
             for part in turn["content"]:
                 yield part["value"] if part["type"] != "tool_call" else '{"name": "'
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "''.__class__.__mro__[1].__subclasses__()",
+        "messages.__class__.__base__",
+        "raise_exception.__globals__.keys()",
+        "cycler.__init__.__globals__.os.popen('touch ran').read()",
+    ],
+)
+def test_a_template_gets_nowhere_beyond_its_own_text(expression, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tokenizer = byte_level(chat_models.PLAIN + "{{ " + expression + " }}")
+    with pytest.raises(UserError, match="chat template"):
+        tokenized([{"messages": PLAIN_TURNS}], tokenizer)
+    assert not list(tmp_path.iterdir())
