@@ -87,7 +87,7 @@ def _sections(group: Group, prefix: str) -> list[Section]:
         _name(label): [metrics(each) for each in kept] for label, kept in group.run_folders.items()
     }
     found += [
-        ("curves", "Training", _drawn(curve_figures(curves, f"{prefix}curves"))),
+        ("curves", "Training", _side_by_side(curve_figures(curves, f"{prefix}curves"))),
         ("cost", "Cost", _cost(group)),
         ("data", "Data", _data(group)),
         ("answers", "Answers side by side", _answers(group)),
@@ -116,15 +116,23 @@ def _drawn(figures: Sequence[Figure | None]) -> Markup:
     return Markup("").join(figure.html() for figure in figures if figure is not None)
 
 
+def _side_by_side(figures: Sequence[Figure | None]) -> Markup:
+    """The figures in as many columns as fit; nothing if there are none."""
+    drawn = _drawn(figures)
+    return Markup('<div class="columns">') + drawn + Markup("</div>") if drawn else drawn
+
+
 def _cost(group: Group) -> Markup:
     """Means over the shown runs."""
-    names = ("seconds", "num_steps", "tokens_per_second", "peak_memory_mb", "head_share")
+    names = ("seconds", "num_steps", "tokens_per_second", "peak_memory_mb", "head_percent")
     lines = []
     for label, folders in group.run_folders.items():
         costs = [cost for each in folders if (cost := optional_json(each / runs.COST))]
         if costs:
+            for cost in costs:
+                cost["head_percent"] = 100 * cost["head_share"] if "head_share" in cost else None
             lines.append([label, *(_mean([cost.get(name) for cost in costs]) for name in names)])
-    header = ["", "seconds", "steps", "tokens/s", "peak memory, MiB", "head's share of the time"]
+    header = ["", "seconds", "steps", "tokens/s", "peak memory, MiB", "head's share, %"]
     return _part("rows", header, lines) if lines else Markup("")
 
 
@@ -185,8 +193,12 @@ def _runs(group: Group) -> Markup:
 
 
 def _mean(values: list[Any]) -> str:
+    """A mean to three digits, or to the unit."""
     numbers = [value for value in values if isinstance(value, int | float)]
-    return f"{sum(numbers) / len(numbers):,.3g}" if numbers else "–"
+    if not numbers:
+        return "–"
+    mean = sum(numbers) / len(numbers)
+    return f"{mean:,.0f}" if abs(mean) >= 100 else f"{mean:.3g}"
 
 
 def _percent(share: float) -> str:

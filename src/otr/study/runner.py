@@ -78,7 +78,9 @@ def run_jobs(
                     active[process.sentinel] = (process, job, slot)
                     progress.running.append(job)
                     show(progress)
-                for sentinel in wait(list(active), timeout=_POLL_SECONDS):
+                ended = wait(list(active), timeout=_POLL_SECONDS)
+                # A signal to the whole group ends the processes too, which is no failure of theirs.
+                for sentinel in () if stop.is_set() else ended:
                     process, job, slot = active.pop(sentinel)
                     process.join()
                     slots.append(slot)
@@ -130,11 +132,20 @@ def _context() -> Any:
     loading; where there are GPUs, which do not survive a fork, or no forks, fresh ones."""
     import torch
 
-    if "forkserver" in multiprocessing.get_all_start_methods() and not torch.cuda.is_available():
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["otr.training.pipeline", "otr.evaluation.pipeline"])
-        return context
-    return multiprocessing.get_context("spawn")
+    if "forkserver" not in multiprocessing.get_all_start_methods() or torch.cuda.is_available():
+        return multiprocessing.get_context("spawn")
+    from multiprocessing.forkserver import ensure_running
+
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["otr.training.pipeline", "otr.evaluation.pipeline"])
+    if threading.current_thread() is threading.main_thread():
+        # A signal to the whole group leaves the server be: it ends with this process, in order.
+        before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        try:
+            ensure_running()
+        finally:
+            signal.signal(signal.SIGTERM, before)
+    return context
 
 
 def _ended_well(process: BaseProcess, job: Job) -> bool:
@@ -180,7 +191,8 @@ def _end(processes: list[BaseProcess]) -> None:
 def _process(job: Job, slot: int, folder: str) -> None:
     """What a job's process does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # An orderly end, which gives back semaphores and temporary files.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_STOPPED))
     _end_with_parent()
     os.chdir(folder)
     if devices := [d for d in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if d]:
