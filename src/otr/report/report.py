@@ -124,14 +124,14 @@ def _side_by_side(figures: Sequence[Figure | None]) -> Markup:
 
 def _cost(group: Group) -> Markup:
     """Means over the shown runs."""
-    names = ("seconds", "num_steps", "tokens_per_second", "peak_memory_mb", "head_percent")
+    scales = dict.fromkeys(("seconds", "num_steps", "tokens_per_second", "peak_memory_mb"), 1)
+    scales["head_share"] = 100
     lines = []
     for label, folders in group.run_folders.items():
         costs = [cost for each in folders if (cost := optional_json(each / runs.COST))]
         if costs:
-            for cost in costs:
-                cost["head_percent"] = 100 * cost["head_share"] if "head_share" in cost else None
-            lines.append([label, *(_mean([cost.get(name) for cost in costs]) for name in names)])
+            means = [_mean([cost.get(name) for cost in costs], by) for name, by in scales.items()]
+            lines.append([label, *means])
     header = ["", "seconds", "steps", "tokens/s", "peak memory, MiB", "head's share, %"]
     return _part("rows", header, lines) if lines else Markup("")
 
@@ -192,12 +192,12 @@ def _runs(group: Group) -> Markup:
     return Markup("").join(parts)
 
 
-def _mean(values: list[Any]) -> str:
-    """A mean to three digits, or to the unit."""
+def _mean(values: list[Any], scale: int) -> str:
+    """A mean, times a scale, to three digits or to the unit."""
     numbers = [value for value in values if isinstance(value, int | float)]
     if not numbers:
         return "–"
-    mean = sum(numbers) / len(numbers)
+    mean = scale * sum(numbers) / len(numbers)
     return f"{mean:,.0f}" if abs(mean) >= 100 else f"{mean:.3g}"
 
 
