@@ -9,7 +9,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m families", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="try every architecture, or those named")
-    run.add_argument("names", nargs="*", metavar="MODEL_TYPE", help="only these; nothing is written")
+    run.add_argument(
+        "names", nargs="*", metavar="MODEL_TYPE", help="only these; nothing is written"
+    )
     arguments = parser.parse_args()
     return _run(arguments.names)
 

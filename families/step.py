@@ -33,6 +33,8 @@ class Step:
     """Relative."""
     gradient_error: float
     """Largest over the parameters, relative to the norm of each."""
+    rounded: bool
+    """The model rounds its own logits to float32."""
     num_gradients: int
     aux_loss: float | None
     """Of a mixture's router, times its coefficient."""
@@ -81,8 +83,7 @@ def make_trainer(model: PreTrainedModel) -> OTRTrainer:
 
 
 def enliven(model: PreTrainedModel) -> None:
-    """Move every parameter a little, so that none is zero and has no effect; and make the head
-    large enough for what is done to its logits to show."""
+    """Move every parameter a little, so that none is zero and has no effect."""
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -107,6 +108,7 @@ def compared(trainer: OTRTrainer, model: PreTrainedModel) -> Step:
     torch.manual_seed(3)
     out = model(**inputs, use_cache=False, **router)
     logits_NLV: Tensor = out.logits
+    rounded = logits_NLV.dtype != torch.float64
     flat = logits_NLV[:, :-1].flatten(0, 1), labels_NL[:, 1:].flatten()
     loss = logits_loss(*flat, _OBJECTIVE, backend="reference").loss
     aux = trainer.router_aux_loss_coef * out.aux_loss if router else None
@@ -123,6 +125,7 @@ def compared(trainer: OTRTrainer, model: PreTrainedModel) -> Step:
         loss=float(loss),
         loss_error=abs(float(fused) / float(loss) - 1),
         gradient_error=_largest_error(found, expected),
+        rounded=rounded,
         num_gradients=len(expected),
         aux_loss=None if aux is None else float(aux),
         own_loss_error=_own_loss_error(

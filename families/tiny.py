@@ -36,6 +36,7 @@ _SMALL: tuple[tuple[str, Any], ...] = (
     (r"(num|n)_shared_experts|moe_num_shared_experts|num_zero_experts", 1),
     (r"(.*_)?(num|n)(_.*)?_experts|(.*_)?num_experts|moe_num_experts", 4),
     (r"rotary_dim|index_head_dim", 4),
+    (r"first_k_dense_replace|num_dense_layers|(moe_|encoder_|decoder_)?sparse_step", 1),
     (r"n_group|topk_group|num_expert_group|(mamba_)?n_groups|mamba_n_groups", 1),
     (r"(.*_)?max_(position|source|target)\w*|n_positions|n_ctx|max_seq_len|max_length", 128),
     (r"(.*_)?(image|input)_size|img_size", 32),
@@ -65,6 +66,8 @@ def small_settings(kind: type[PreTrainedConfig]) -> dict[str, Any]:
         elif "drop" in name or "jitter" in name:
             if isinstance(default, int | float) and not isinstance(default, bool):
                 settings[name] = type(default)(0)
+        elif name in _TELLING:
+            settings[name] = _TELLING[name]
         elif is_count:
             small = _small(name)
             if small is not None and small < default:
@@ -84,6 +87,21 @@ def small_settings(kind: type[PreTrainedConfig]) -> dict[str, Any]:
         settings["initializer_range"] = 0.2
     return settings
 
+
+_TELLING = {
+    "final_logit_softcapping": 3.0,
+    "logits_soft_cap": 3.0,
+    "output_logit_soft_cap": 3.0,
+    "softcap": 3.0,
+    "logits_scaling": 3.0,
+    "logit_scale": 0.25,
+    "output_multiplier": 0.5,
+    "lm_head_multiplier": 0.5,
+    "unpadded_vocab_size": VOCABULARY - 3,
+    "router_aux_loss_coef": 0.5,
+    "output_router_logits": True,
+}
+"""What changes the logits or the loss, far from changing nothing."""
 
 _AXIAL_ROPE = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1]}
 
@@ -113,7 +131,11 @@ def _config(kind: type[PreTrainedConfig], changes: dict[str, Any]) -> PreTrained
             part = type(getattr(whole, name, None))
         if isinstance(part, type) and issubclass(part, PreTrainedConfig):
             settings[name] = _config(part, inner).to_dict()
-    flat = {key: value for key, value in changes.items() if key not in settings or key not in kind.sub_configs}
+    flat = {
+        key: value
+        for key, value in changes.items()
+        if key not in settings or key not in kind.sub_configs
+    }
     return kind(**{**settings, **flat})
 
 
