@@ -16,7 +16,6 @@ from trl.trainer.sft_config import SFTConfig
 
 from families.tiny import FIRST_SPECIAL, VOCABULARY
 from otr import OTR, OTRTrainer, logits_loss
-from otr.training.model_head import output_head
 
 _OBJECTIVE = OTR(num_rollouts="exact")
 _LENGTHS = (9, 6, 11, 4)
@@ -34,7 +33,7 @@ class Step:
     gradient_error: float
     """Largest over the parameters, relative to the norm of each."""
     rounded: bool
-    """The model rounds its own logits to float32."""
+    """The model makes its own logits in float32."""
     num_gradients: int
     aux_loss: float | None
     """Of a mixture's router, times its coefficient."""

@@ -11,13 +11,13 @@ import torch
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from families.architectures import Architecture
-from families.overrides import OVERRIDES
+from families.overrides import AXIAL_ROPE, FLOAT32, OVERRIDES
 
 VOCABULARY = 123
 FIRST_SPECIAL = 90
 """Tokens from here on have a meaning to some configuration, so no data has them."""
 
-_MOST_PARAMETERS = 4_000_000
+_MOST_PARAMETERS = 10_000_000
 
 _SMALL: tuple[tuple[str, Any], ...] = (
     (r"(.*_)?vocab_size(_.*)?|n_vocab|n_tokens", VOCABULARY),
@@ -80,7 +80,7 @@ def small_settings(kind: type[PreTrainedConfig]) -> dict[str, Any]:
     if heads is not None and heads == key_heads:
         settings["num_key_value_heads"] = settings["num_attention_heads"]
     if "mrope_section" in kind.ignore_keys_at_rope_validation:
-        settings["rope_parameters"] = _AXIAL_ROPE
+        settings["rope_parameters"] = AXIAL_ROPE
     if fields.get("is_decoder") is False:
         settings["is_decoder"] = True
     if "initializer_range" in fields:
@@ -97,13 +97,12 @@ _TELLING = {
     "logit_scale": 0.25,
     "output_multiplier": 0.5,
     "lm_head_multiplier": 0.5,
+    "logits_mup_width_multiplier": 2.0,
     "unpadded_vocab_size": VOCABULARY - 3,
     "router_aux_loss_coef": 0.5,
     "output_router_logits": True,
 }
 """What changes the logits or the loss, far from changing nothing."""
-
-_AXIAL_ROPE = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1]}
 
 
 def _small(name: str) -> Any:
@@ -140,19 +139,17 @@ def _config(kind: type[PreTrainedConfig], changes: dict[str, Any]) -> PreTrained
 
 
 def tiny_model(architecture: Architecture, seed: int = 0) -> PreTrainedModel:
-    """A model in float64 with random weights, large enough to make its logits differ."""
+    """A model with random weights, large enough to make its logits differ; float64 if it can."""
     config = tiny_config(architecture)
     kind = architecture.model_class()
     with torch.device("meta"):
         num_parameters = sum(value.numel() for value in kind(config).parameters())
     if num_parameters > _MOST_PARAMETERS:
         raise ValueError(f"{num_parameters:,} parameters, which is no tiny model")
+    dtype = torch.float32 if architecture.model_type in FLOAT32 else torch.float64
     torch.manual_seed(seed)
     made = kind._from_config(
-        config,
-        attn_implementation="eager",
-        experts_implementation="eager",
-        dtype=torch.float64,
+        config, attn_implementation="eager", experts_implementation="eager", dtype=dtype
     )
     # Buffers that a model makes in a precision of its own would not meet its weights.
-    return made.double()
+    return made.to(dtype)  # type: ignore[arg-type]
