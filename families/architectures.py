@@ -12,6 +12,7 @@ class Architecture:
 
     model_type: str
     class_name: str
+    sees_images: bool = False
 
     def config_class(self) -> type[PreTrainedConfig]:
         """The configuration's class; a class's own where it takes a part of the whole."""
@@ -27,8 +28,9 @@ class Architecture:
 
 
 def architectures() -> list[Architecture]:
-    """Causal language models first, then vision-language models; a class once a model type."""
+    """Causal language models first, then vision-language models."""
     text: dict[str, str] = dict(modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
     seeing: dict[str, str] = dict(modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES)
-    pairs = list(text.items()) + [pair for pair in seeing.items() if pair[0] not in text]
-    return [Architecture(model_type, class_name) for model_type, class_name in pairs]
+    return [Architecture(*pair) for pair in text.items()] + [
+        Architecture(*pair, sees_images=True) for pair in seeing.items() if pair[0] not in text
+    ]

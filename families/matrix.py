@@ -2,11 +2,10 @@
 
 import os
 import signal
-import sys
-import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
@@ -28,28 +27,32 @@ PASSES, REFUSED, NOT_BUILT, DIFFERS = "passes", "refused", "not built", "differs
 class Outcome:
     """What became of one architecture."""
 
-    model_type: str
-    class_name: str
+    architecture: Architecture
     status: str
     reason: str = ""
     head: dict[str, Any] | None = None
+    """What the head is, and what was measured of the model's transform."""
     step: dict[str, Any] | None = None
+
+    @property
+    def model_type(self) -> str:
+        """transformers' name of it."""
+        return self.architecture.model_type
 
 
 def outcome(architecture: Architecture) -> Outcome:
     """Build the model, make its trainer, take the step both ways."""
-    names = architecture.model_type, architecture.class_name
     try:
         model = tiny_model(architecture)
     except Exception as error:
-        return Outcome(*names, NOT_BUILT, _reason(error))
+        return Outcome(architecture, NOT_BUILT, _reason(error))
     enliven(model)
     try:
         trainer = make_trainer(model)
     except ValueError as error:
-        return Outcome(*names, REFUSED, _reason(error))
+        return Outcome(architecture, REFUSED, _reason(error))
     except Exception as error:
-        return Outcome(*names, DIFFERS, f"at construction: {_reason(error)}")
+        return Outcome(architecture, DIFFERS, f"at construction: {_reason(error)}")
     linear = output_head(model)
     transform = trainer.logit_transform
     inputs = model.get_input_embeddings()
@@ -57,18 +60,19 @@ def outcome(architecture: Architecture) -> Outcome:
         "tied": linear.weight is getattr(inputs, "weight", None),
         "biased": linear.bias is not None,
         "scale": round(transform.scale, 6),
+        "cut": transform.num_words is not None,
         "softcap": None if transform.softcap is None else round(transform.softcap, 6),
     }
     try:
         step = compared(trainer, model)
     except Exception as error:
-        return Outcome(*names, DIFFERS, f"at the step: {_reason(error)}", head)
+        return Outcome(architecture, DIFFERS, f"at the step: {_reason(error)}", head)
     tolerance = ROUNDED_TOLERANCE if step.rounded else TOLERANCE
     same = max(step.loss_error, step.gradient_error) < tolerance
     reason = (
         "" if same else f"loss by {step.loss_error:.1e}, gradients by {step.gradient_error:.1e}"
     )
-    return Outcome(*names, PASSES if same else DIFFERS, reason, head, asdict(step))
+    return Outcome(architecture, PASSES if same else DIFFERS, reason, head, asdict(step))
 
 
 def _reason(error: BaseException) -> str:
@@ -79,19 +83,26 @@ def _reason(error: BaseException) -> str:
     return text if type(error) is ValueError else f"{type(error).__name__}: {text}"
 
 
-def run(chosen: Sequence[Architecture]) -> list[Outcome]:
-    """The outcomes, in the order given; a process that dies or takes too long is one too."""
-    outcomes = []
-    for architecture in chosen:
-        start = time.monotonic()
-        outcomes.append(_in_own_process(architecture))
-        last = outcomes[-1]
-        print(
-            f"{time.monotonic() - start:5.1f} s  {last.model_type}: {last.status} {last.reason}",
-            file=sys.stderr,
-            flush=True,
-        )
-    return outcomes
+def tried(chosen: Sequence[Architecture]) -> Iterator[Outcome]:
+    """Outcome after outcome; a process that dies or takes too long has one too."""
+    return map(_in_own_process, chosen)
+
+
+def as_json(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """What families/results.json holds."""
+    return {
+        "transformers": version("transformers"),
+        "torch": version("torch"),
+        "tolerance": TOLERANCE,
+        "rounded_tolerance": ROUNDED_TOLERANCE,
+        "architectures": [
+            {
+                **asdict(each.architecture),
+                **{name: value for name, value in asdict(each).items() if name != "architecture"},
+            }
+            for each in outcomes
+        ],
+    }
 
 
 def _in_own_process(architecture: Architecture) -> Outcome:
@@ -100,14 +111,13 @@ def _in_own_process(architecture: Architecture) -> Outcome:
     process = context.Process(target=_send, args=(architecture, sender))
     process.start()
     sender.close()
-    names = architecture.model_type, architecture.class_name
     try:
         if not receiver.poll(SECONDS_EACH):
-            return Outcome(*names, NOT_BUILT, f"took more than {SECONDS_EACH} seconds")
+            return Outcome(architecture, NOT_BUILT, f"took more than {SECONDS_EACH} seconds")
         return receiver.recv()
     except EOFError:
         process.join()
-        return Outcome(*names, NOT_BUILT, f"its process ended with {process.exitcode}")
+        return Outcome(architecture, NOT_BUILT, f"its process ended with {process.exitcode}")
     finally:
         process.kill()
         process.join()

@@ -5,6 +5,11 @@ from typing import Any
 AXIAL_ROPE = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1]}
 """Parts of the rotary dimensions for time, height and width, of heads of 8."""
 
+_ROPE_BY_LAYER = {
+    kind: {"rope_type": "default", "rope_theta": 10000.0}
+    for kind in ("full_attention", "sliding_attention")
+}
+
 _VISION_TOKENS = {
     f"{name}_token_id": 91 + place
     for place, name in enumerate(
@@ -15,12 +20,15 @@ _VISION_TOKENS = {
 OVERRIDES: dict[str, dict[str, Any]] = {
     "blt": {"encoder_hash_byte_group_vocab": 64},
     "chameleon": {"vocabulary_map": {"<image>": 90, "IMGIMGAZ": 91, "IMGIMGBZ": 92}},
-    "cohere_compass": {"text_config": {"rope_parameters": None}},
-    "cohere_compass_text": {"rope_parameters": None},
-    "dbrx": {"attn_config": {"kv_n_heads": 2, "rope_theta": 10000.0}},
-    "deepseek_ocr2": {"text_config": {"mlp_layer_types": ["dense", "sparse"]}},
+    "cohere_compass": {"text_config": {"rope_parameters": _ROPE_BY_LAYER}},
+    "cohere_compass_text": {"rope_parameters": _ROPE_BY_LAYER},
+    "dbrx": {"attn_config": {"kv_n_heads": 2, "rope_theta": 10000.0, "clip_qkv": 8.0}},
+    "deepseek_ocr2": {
+        "text_config": {"num_experts_per_tok": 2, "mlp_layer_types": ["dense", "sparse"]}
+    },
     "deepseek_v2": {"num_key_value_heads": 4, "num_experts_per_tok": 2},
     "deepseek_v4": {"mlp_layer_types": ["hash_moe", "moe"]},
+    "diffusion_gemma": {"text_config": {"num_global_key_value_heads": 2}},
     "dots1": {"n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2},
     "ernie4_5_vl_moe": {
         "text_config": {"rope_parameters": {**AXIAL_ROPE, "mrope_section": [1, 1, 2]}}
@@ -36,9 +44,16 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     },
     "gemma3n_text": {"num_kv_shared_layers": 0},
     "gemma4_assistant": {
-        "text_config": {"hidden_size_per_layer_input": 0, "num_kv_shared_layers": 2}
+        "text_config": {
+            "model_type": "gemma4_text",
+            "hidden_size_per_layer_input": 0,
+            "vocab_size_per_layer_input": 0,
+            "num_kv_shared_layers": 0,
+        }
     },
-    "gemma4_unified_assistant": {"text_config": {"num_kv_shared_layers": 2}},
+    "gemma4_unified_assistant": {
+        "text_config": {"model_type": "gemma4_unified_text", "num_kv_shared_layers": 0}
+    },
     "glm4v_moe": {"text_config": {"rope_parameters": {**AXIAL_ROPE, "mrope_section": [1, 1, 0]}}},
     "glm5_next": {"text_config": {"mlp_layer_types": ["dense", "sparse"]}},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
@@ -62,7 +77,7 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "step3p7": {"text_config": {"sliding_window": 16}},
     "xlm": {"causal": True},
     "xmod": {"default_language": "en_XX"},
-    "zamba": {"num_hidden_layers": 3, "attention_head_dim": 16},
+    "zamba": {"num_hidden_layers": 9, "attention_head_dim": 16},
     "zamba2": {"layers_block_type": ["mamba", "hybrid"]},
 }
 

@@ -18,7 +18,7 @@ from families.tiny import FIRST_SPECIAL, VOCABULARY
 from otr import OTR, OTRTrainer, logits_loss
 
 _OBJECTIVE = OTR(num_rollouts="exact")
-_LENGTHS = (9, 6, 11, 4)
+_LENGTHS = (9, 6, 12, 4)
 _EPSILON = 1e-3
 """Gradients below this share of the largest are compared with that share."""
 

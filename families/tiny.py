@@ -17,7 +17,7 @@ VOCABULARY = 123
 FIRST_SPECIAL = 90
 """Tokens from here on have a meaning to some configuration, so no data has them."""
 
-_MOST_PARAMETERS = 10_000_000
+_MOST_PARAMETERS = 20_000_000
 
 _SMALL: tuple[tuple[str, Any], ...] = (
     (r"(.*_)?vocab_size(_.*)?|n_vocab|n_tokens", VOCABULARY),
@@ -35,6 +35,7 @@ _SMALL: tuple[tuple[str, Any], ...] = (
     (r"(.*_)?experts_per_(tok|token)|moe_topk|moe_k|top_k_experts|(moe_)?top_k", 2),
     (r"(num|n)_shared_experts|moe_num_shared_experts|num_zero_experts", 1),
     (r"(.*_)?(num|n)(_.*)?_experts|(.*_)?num_experts|moe_num_experts", 4),
+    (r"hidden_size_global|base_channels", 32),
     (r"rotary_dim|index_head_dim", 4),
     (r"first_k_dense_replace|num_dense_layers|(moe_|encoder_|decoder_)?sparse_step", 1),
     (r"n_group|topk_group|num_expert_group|(mamba_)?n_groups|mamba_n_groups", 1),

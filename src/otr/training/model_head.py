@@ -29,7 +29,12 @@ def output_head(model: nn.Module) -> nn.Linear:
 
     Raises: ValueError if the model has no such layer, or an adapter lies on it.
     """
-    head = model.get_output_embeddings()  # type: ignore[operator]
+    head = _named_head(model)
+    if head is None:
+        raise ValueError(
+            f"{type(model).__name__} names no layer that makes its logits, or several; use "
+            "SFTTrainer for this model, or `otr.logits_loss` on its logits"
+        )
     if hasattr(head, "modules_to_save"):
         head = head.modules_to_save[head.active_adapter]
     kind = type(head).__name__
@@ -45,6 +50,16 @@ def output_head(model: nn.Module) -> nn.Linear:
             "use SFTTrainer for this model, or `otr.logits_loss` on its logits"
         )
     return head
+
+
+def _named_head(model: nn.Module) -> Any:
+    """The output embeddings of the model, or else of the only model in it that names some."""
+    head = model.get_output_embeddings()  # type: ignore[operator]
+    if head is not None:
+        return head
+    inner = [part for part in model.modules() if isinstance(part, PreTrainedModel)]
+    found = {id(head): head for part in inner if (head := part.get_output_embeddings()) is not None}
+    return next(iter(found.values())) if len(found) == 1 else None
 
 
 @dataclass(frozen=True)
