@@ -1,4 +1,4 @@
-"""`python -m families run` tries every architecture; `report` writes docs/models.md from it."""
+"""`python -m families run` tries every architecture and writes docs/models.md; `report` writes it anew."""
 
 import argparse
 import sys
@@ -13,7 +13,7 @@ def main() -> int:
     """Parse, call, print."""
     parser = argparse.ArgumentParser(prog="python -m families", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("run", help=f"try every architecture and write {RESULTS.name}")
+    run = commands.add_parser("run", help="try every architecture")
     run.add_argument("names", nargs="*", metavar="MODEL_TYPE", help="only these, written nowhere")
     report = commands.add_parser("report", help=f"write {DOCUMENT} from the committed results")
     report.add_argument("--check", action="store_true", help="only say whether it is up to date")
@@ -45,6 +45,7 @@ def _run(names: list[str]) -> int:
         print(f"{seconds:6.1f} s  {each.model_type}: {each.status} {each.reason}", flush=True)
     if not names:
         runs.write_json(RESULTS, as_json(outcomes))
+        runs.write_text(DOCUMENT, document())
     return int(any(each.status == DIFFERS for each in outcomes))
 
 

@@ -52,7 +52,9 @@ def outcome(architecture: Architecture) -> Outcome:
     except ValueError as error:
         return Outcome(architecture, REFUSED, _reason(error))
     except Exception as error:
-        return Outcome(architecture, DIFFERS, f"at construction: {_reason(error)}")
+        if "/otr/" in traceback.extract_tb(error.__traceback__)[-1].filename:
+            return Outcome(architecture, DIFFERS, f"at construction: {_reason(error)}")
+        return Outcome(architecture, REFUSED, f"by SFTTrainer ({_reason(error)})")
     linear = output_head(model)
     transform = trainer.logit_transform
     inputs = model.get_input_embeddings()

@@ -22,7 +22,10 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "chameleon": {"vocabulary_map": {"<image>": 90, "IMGIMGAZ": 91, "IMGIMGBZ": 92}},
     "cohere_compass": {"text_config": {"rope_parameters": _ROPE_BY_LAYER}},
     "cohere_compass_text": {"rope_parameters": _ROPE_BY_LAYER},
-    "dbrx": {"attn_config": {"kv_n_heads": 2, "rope_theta": 10000.0, "clip_qkv": 8.0}},
+    "dbrx": {
+        "output_router_logits": False,
+        "attn_config": {"kv_n_heads": 2, "rope_theta": 10000.0, "clip_qkv": 8.0},
+    },
     "deepseek_ocr2": {
         "text_config": {"num_experts_per_tok": 2, "mlp_layer_types": ["dense", "sparse"]}
     },
@@ -58,6 +61,7 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "glm5_next": {"text_config": {"mlp_layer_types": ["dense", "sparse"]}},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
     "granite4_vision": {"deepstack_layer_map": [[0, 0]]},
+    "jetmoe": {"output_router_logits": False},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
     "longcat_flash": {"num_key_value_heads": 4, "expert_ffn_hidden_size": 16, "zero_expert_num": 1},
     "mamba2": {"num_heads": 8, "head_dim": 8, "n_groups": 1},
@@ -81,5 +85,5 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "zamba2": {"layers_block_type": ["mamba", "hybrid"]},
 }
 
-FLOAT32 = {"inkling2", "inkling2_text", "xglm"}
+FLOAT32 = {"blt", "inkling2", "inkling2_text", "xglm"}
 """What cannot run in float64."""

@@ -31,7 +31,10 @@ nothing. **Not built** says nothing of the fused head: the tiny model could not 
 
 ## Passes
 
-Only the text of models that see images too is tried. Errors are the largest of loss and gradients.
+Only the text of models that see images too is tried. Errors are the largest of loss and gradients. The loss
+that a model makes itself from labels is the mean NLL, with its router's loss where it has one: in {same} of
+these. The trainer's loss is of the next token also where a model's own is not: {unshifted} take a label for
+the token it stands at{other}.
 
 | model type | head | router's loss | error |
 |---|---|---|---|
@@ -68,10 +71,14 @@ def document() -> str:
         status: "\n".join(f"| {each['model_type']} | {_cell(each['reason'])} |" for each in found)
         for status, found in by_status.items()
     }
+    others = ", ".join(_with_own_loss(by_status["passes"], "other"))
     return _TEXT.format(
         transformers=results["transformers"],
         tolerance=results["tolerance"],
         rounded=results["rounded_tolerance"],
+        same=sum(each["step"]["own_loss"] == "same" for each in by_status["passes"]),
+        unshifted=", ".join(_with_own_loss(by_status["passes"], "unshifted")),
+        other=f"; {others} make another" if others else "",
         counts="\n".join(counts),
         passes="\n".join(map(_passing_line, by_status["passes"])),
         refused=reasons["refused"],
@@ -81,6 +88,10 @@ def document() -> str:
 
 def _count(found: list[dict[str, Any]], sees: bool) -> int:
     return sum(each["sees_images"] is sees for each in found)
+
+
+def _with_own_loss(found: list[dict[str, Any]], kind: str) -> list[str]:
+    return [each["model_type"] for each in found if each["step"]["own_loss"] == kind]
 
 
 def _passing_line(each: dict[str, Any]) -> str:

@@ -56,10 +56,10 @@ def small_settings(kind: type[PreTrainedConfig]) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     fields = {field.name: field.default for field in dataclasses.fields(kind)}
     num_layers = next((value for name, value in fields.items() if _LAYERS.fullmatch(name)), None)
-    special = FIRST_SPECIAL
+    special, parts = FIRST_SPECIAL, _parts(kind)
     for name, default in fields.items():
         is_count = isinstance(default, int) and not isinstance(default, bool)
-        if name in kind.sub_configs:
+        if name in parts:
             continue
         if re.fullmatch(r".*_token_(id|index)", name):
             if is_count:
@@ -106,6 +106,11 @@ _TELLING = {
 """What changes the logits or the loss, far from changing nothing."""
 
 
+def _parts(kind: type[PreTrainedConfig]) -> dict[str, Any]:
+    """The classes of a configuration's own configurations."""
+    return kind.sub_configs  # type: ignore[return-value]
+
+
 def _small(name: str) -> Any:
     if _UNTOUCHED.fullmatch(name):
         return None
@@ -120,7 +125,7 @@ def tiny_config(architecture: Architecture) -> PreTrainedConfig:
 def _config(kind: type[PreTrainedConfig], changes: dict[str, Any]) -> PreTrainedConfig:
     settings = small_settings(kind)
     whole: PreTrainedConfig | None = None
-    for name, part in kind.sub_configs.items():
+    for name, part in _parts(kind).items():
         inner = changes.get(name, {})
         if not isinstance(inner, dict):
             continue
@@ -134,7 +139,7 @@ def _config(kind: type[PreTrainedConfig], changes: dict[str, Any]) -> PreTrained
     flat = {
         key: value
         for key, value in changes.items()
-        if key not in settings or key not in kind.sub_configs
+        if key not in settings or key not in _parts(kind)
     }
     return kind(**{**settings, **flat})
 

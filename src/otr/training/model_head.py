@@ -132,8 +132,10 @@ def _check_states(name: str, states: list[Tensor]) -> None:
 
 def _check_order(name: str, first_LD: Tensor, second_LD: Tensor, eps: float) -> None:
     """Two runs that differ in their last token may differ in its state alone."""
+    if not torch.isfinite(first_LD).all():
+        raise ValueError(f"{name} makes states that are not finite; look at its weights")
     change = (second_LD - first_LD)[:-1].norm()
-    if not change <= max(1e-4, 4 * eps) * first_LD[:-1].norm():
+    if change > max(1e-4, 4 * eps) * first_LD[:-1].norm():
         raise ValueError(
             f"in {name}, what is known of a token depends on later ones, so it would learn to copy "
             "its labels; a causal language model is needed (some configurations have `is_decoder`, "

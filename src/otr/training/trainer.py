@@ -118,12 +118,22 @@ class OTRTrainer(ResumableTrainer):
             self.logit_transform = measured_transform(model)
             wanted = {"output_router_logits": True} if self.aux_loss_enabled else {}
             outputs = probed_outputs(model, **wanted)
-        if not self.aux_loss_enabled or isinstance(getattr(outputs, "aux_loss", None), Tensor):
+        makes_loss = isinstance(getattr(outputs, "aux_loss", None), Tensor)
+        if self.aux_loss_enabled == makes_loss:
             return
-        if self.args.router_aux_loss_coef:
+        # Older releases of TRL have no such setting.
+        coefficient = getattr(self.args, "router_aux_loss_coef", None)
+        if makes_loss and coefficient is None:
+            raise ValueError(
+                f"{type(model).__name__} is configured to return its router's loss, with a "
+                "coefficient that is not called router_aux_loss_coef, so it would not be trained; set "
+                "router_aux_loss_coef among the arguments, or output_router_logits=False in its "
+                "configuration"
+            )
+        if coefficient:
             raise ValueError(
                 f"{type(model).__name__} returns no auxiliary loss of its router, so "
-                f"router_aux_loss_coef={self.args.router_aux_loss_coef} weighs nothing; leave it out"
+                f"router_aux_loss_coef={coefficient} weighs nothing; leave it out"
             )
         self.aux_loss_enabled = False
 
