@@ -8,6 +8,7 @@ import pytest
 from families import matrix
 from families.architectures import Architecture, architectures
 from families.matrix import NOT_BUILT, PASSES, REFUSED, outcome, tried
+from families.overrides import OVERRIDES
 from families.report import DOCUMENT, RESULTS, document
 from families.step import compared, enliven, make_trainer
 from families.tiny import tiny_model
@@ -27,7 +28,7 @@ KNOWN = {each.model_type: each for each in architectures()}
         ("cohere", {"scale": 0.25}, False),
         ("granitemoe", {"scale": 1 / 3}, True),
         ("gemma3_text", {"softcap": 3.0}, False),
-        ("falcon_h1", {"scale": 1.0}, False),
+        ("falcon_h1", {"scale": 0.5}, False),
         ("mamba2", {"tied": False}, False),
         ("qwen3_5_moe_text", {"scale": 1.0}, True),
         ("inkling_text", {"cut": True}, False),
@@ -62,6 +63,15 @@ def test_loss_and_gradients_are_those_of_the_full_logits(
 def test_what_cannot_be_followed_is_refused_with_a_reason(model_type: str, reason: str) -> None:
     found = outcome(KNOWN[model_type])
     assert found.status == REFUSED and reason in found.reason
+
+
+def test_a_router_s_loss_that_would_not_be_weighed_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(OVERRIDES, "jetmoe", {"output_router_logits": True})
+    found = outcome(KNOWN["jetmoe"])
+    assert found.status == REFUSED
+    assert "coefficient that is not called router_aux_loss_coef" in found.reason
 
 
 @pytest.mark.parametrize("model_type", ["cohere", "gemma2", "inkling_text"])
