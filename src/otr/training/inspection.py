@@ -22,7 +22,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from otr.errors import UserError
-from otr.lm_head import IGNORED, LogitTransform, linear_loss
+from otr.lm_head import IGNORED, linear_loss
 from otr.objectives import Objective, options_of
 from otr.pretrained import load_model, load_tokenizer
 from otr.runs import model_folder
@@ -88,8 +88,9 @@ class _Policy:
         if torch.cuda.is_available():
             self.model.cuda()  # pyright: ignore[reportCallIssue]
         head = output_head(self.model)
-        self.weight, self.bias = head.weight.detach(), head.bias
-        self.transform: LogitTransform = measured_transform(self.model)
+        self.transform = measured_transform(self.model)
+        self.weight = self.transform.of_words(head.weight.detach())
+        self.bias = None if head.bias is None else self.transform.of_words(head.bias)
         self.device = self.weight.device
 
     @torch.no_grad()

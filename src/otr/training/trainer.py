@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 from trl.trainer.sft_config import SFTConfig
 
 from otr import runs
@@ -17,7 +18,13 @@ from otr.objectives import OTR, Objective
 from otr.training.cost import HeadTimer
 from otr.training.guard import StepGuard
 from otr.training.memory import peak_memory_mb
-from otr.training.model_head import fused_head, measured_transform, output_head
+from otr.training.model_head import (
+    fused_head,
+    measured_transform,
+    output_head,
+    probed_outputs,
+    training_mode,
+)
 from otr.training.reference_policy import check_reference, reference_states
 from otr.training.resumable import ResumableTrainer
 from otr.training.sums import Sums
@@ -89,7 +96,7 @@ class OTRTrainer(ResumableTrainer):
                 self.reference_model = self.accelerator.prepare_model(
                     reference_model, evaluation_mode=True
                 ).eval()
-        self.logit_transform = measured_transform(model)  # type: ignore[arg-type]
+        self._measure(model)  # type: ignore[arg-type]
         # The loss divides by the tokens of the whole optimizer step whatever the model's forward
         # takes, so the trainer must count them.
         self.model_accepts_loss_kwargs = True
@@ -104,6 +111,31 @@ class OTRTrainer(ResumableTrainer):
         self.stateful = {"sums": self._sums["train"], "head": self.head_timer, "guard": self.guard}
         self.progress_share: Callable[[], float] = self._share_of_steps
         """The share of the training that is done, between 0 and 1: what schedules follow."""
+
+    def _measure(self, model: PreTrainedModel) -> None:
+        """How the model makes its logits, and whether it makes a router's loss."""
+        with training_mode(model):
+            self.logit_transform = measured_transform(model)
+            wanted = {"output_router_logits": True} if self.aux_loss_enabled else {}
+            outputs = probed_outputs(model, **wanted)
+        makes_loss = isinstance(getattr(outputs, "aux_loss", None), Tensor)
+        if self.aux_loss_enabled == makes_loss:
+            return
+        # Older releases of TRL have no such setting.
+        coefficient = getattr(self.args, "router_aux_loss_coef", None)
+        if makes_loss and coefficient is None:
+            raise ValueError(
+                f"{type(model).__name__} is configured to return its router's loss, with a "
+                "coefficient that is not called router_aux_loss_coef, so it would not be trained; set "
+                "router_aux_loss_coef among the arguments, or output_router_logits=False in its "
+                "configuration"
+            )
+        if coefficient:
+            raise ValueError(
+                f"{type(model).__name__} returns no auxiliary loss of its router, so "
+                f"router_aux_loss_coef={coefficient} weighs nothing; leave it out"
+            )
+        self.aux_loss_enabled = False
 
     @staticmethod
     def _refuse(config: Any, kwargs: dict[str, Any]) -> None:
@@ -234,17 +266,20 @@ class OTRTrainer(ResumableTrainer):
                 self._model_inputs(inputs),
             )
             states = states[:, -length:].flatten(0, -2)
-            reference = {"reference_hidden": states, "reference_weight": their_weight}
+            reference = {
+                "reference_hidden": states,
+                "reference_weight": self.logit_transform.of_words(their_weight),
+            }
 
         def loss_in_head(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> HeadOutput:
             with self.head_timer.running(hidden.device):
                 return linear_loss(
                     # Prompt-learning adapters put tokens of their own in front of each sequence.
                     hidden[:, -length:].flatten(0, -2),
-                    weight,
+                    self.logit_transform.of_words(weight),
                     labels_NL.flatten(),
                     objective,
-                    bias=bias,
+                    bias=None if bias is None else self.logit_transform.of_words(bias),
                     logit_scale=self.logit_transform.scale,
                     logit_softcap=self.logit_transform.softcap,
                     seed=seed,
