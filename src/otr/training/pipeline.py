@@ -14,13 +14,13 @@ from transformers.trainer_callback import PrinterCallback
 from trl.trainer.sft_config import SFTConfig
 
 from otr import runs
-from otr.errors import UserError
+from otr.errors import ProcessLost, UserError
 from otr.objectives import Objective, objective_from_options, options_of
 from otr.pretrained import load_model, load_tokenizer
 from otr.signals import Stopped, noted_signals
 from otr.training.audit import Audit, audit
 from otr.training.budget import UNREACHED_STEPS, TimeBudget, check_budget
-from otr.training.checkpoints import find
+from otr.training.checkpoints import latest
 from otr.training.config import Run, to_yaml
 from otr.training.cost import Clock, StartClock, StopClock, write_cost
 from otr.training.data import read_rows
@@ -35,6 +35,7 @@ from otr.training.folder import (
     standing,
 )
 from otr.training.guard import StopOnSignal
+from otr.training.lost_process import join_on_cpu, lost_process_words
 from otr.training.memory import out_of_memory_words
 from otr.training.options import built
 from otr.training.progress import Metrics, Progress, SampleGenerations
@@ -100,8 +101,20 @@ def train(run: Run, *, restart: bool = False, progress: bool = True) -> Path:
 
     Raises: UserError for whatever the user must change, before anything is written; Stopped after
     SIGINT or SIGTERM, with a checkpoint to go on from; FloatingPointError if too many steps in a
-    row are not finite.
+    row are not finite; ProcessLost if another process of the run is gone or cannot be reached.
     """
+    trainers: list[OTRTrainer] = []
+    try:
+        return _train(run, restart, progress, trainers)
+    except RuntimeError as error:
+        words = lost_process_words(error, Path(run.output_dir), next(iter(trainers), None))
+        if not words:
+            raise
+        raise ProcessLost(words) from error
+
+
+def _train(run: Run, restart: bool, progress: bool, trainers: list[OTRTrainer]) -> Path:
+    """Train, and leave the trainer in `trainers` for who must know how far it came."""
     folder = Path(run.output_dir)
     check_folder(folder)
     prepared = prepare(run)
@@ -123,6 +136,7 @@ def train(run: Run, *, restart: bool = False, progress: bool = True) -> Path:
         callbacks = run_callbacks(prepared, folder, clock, budget, progress)
         with removed_if_refused(folder):
             trainer = build_trainer(prepared, model, [*callbacks[:-1], stop, callbacks[-1]])
+        trainers.append(trainer)
         trainer.guard.folder = folder / runs.SKIPPED
         trainer.stateful["clock"] = clock
         if budget is not None:
@@ -152,7 +166,7 @@ def train(run: Run, *, restart: bool = False, progress: bool = True) -> Path:
 
 
 def _stopped_words(folder: Path) -> str:
-    newest = find(folder / runs.CHECKPOINTS).newest
+    newest = latest(folder / runs.CHECKPOINTS)
     if newest is None:
         return f"stopped, and no checkpoint could be written: {folder} begins anew next time"
     return f"stopped; the same command goes on from {newest}"
@@ -202,10 +216,12 @@ def _arguments(run: Run) -> SFTConfig:
                 f"training.{option}: the `data:` section decides what is supervised and what "
                 "happens to long rows; leave it out"
             )
+    options = {**training_defaults(run), **run.training}
+    join_on_cpu(options)
     arguments = built(
         SFTConfig,
         "training",
-        {**training_defaults(run), **run.training},
+        options,
         output_dir=str(Path(run.output_dir) / runs.CHECKPOINTS),
         seed=run.seed,
         loss_type="nll",
