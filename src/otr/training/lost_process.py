@@ -18,6 +18,8 @@ from otr.training.checkpoints import latest
 _DEFAULT_TIMEOUT_SECONDS = 1800
 """The default of TRL's `ddp_timeout`."""
 
+_JOINING_SECONDS = 600
+
 _CONNECTION = ("gloo/", "Gloo ", "[c10d]", "Connection closed by peer", "Connection reset by peer")
 _WAITED = ("timed out", "timeout", "Timed out", "Timeout")
 _MISUSED = ("invalid usage", "Duplicate GPU", "invalid argument")
@@ -39,7 +41,10 @@ def join_on_cpu(training: Mapping[str, Any]) -> None:
     # A time-out of another type is refused with the other settings.
     if not isinstance(seconds, int) or seconds <= 0 or torch.distributed.is_mpi_available():
         return
-    torch.distributed.init_process_group("gloo", timeout=timedelta(seconds=seconds))
+    # Until all are there they load libraries, at different speeds: nobody is lost by being late.
+    joining = timedelta(seconds=max(seconds, _JOINING_SECONDS))
+    torch.distributed.init_process_group("gloo", timeout=joining)
+    torch.distributed.distributed_c10d._set_pg_timeout(timedelta(seconds=seconds))
 
 
 def is_lost_process(error: BaseException) -> bool:

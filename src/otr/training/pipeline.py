@@ -18,6 +18,7 @@ from otr.errors import ProcessLost, UserError
 from otr.objectives import Objective, objective_from_options, options_of
 from otr.pretrained import load_model, load_tokenizer
 from otr.signals import Stopped, noted_signals
+from otr.training.agreement import agreed
 from otr.training.audit import Audit, audit
 from otr.training.budget import UNREACHED_STEPS, TimeBudget, check_budget
 from otr.training.checkpoints import latest
@@ -121,6 +122,7 @@ def _train(run: Run, restart: bool, progress: bool, trainers: list[OTRTrainer]) 
     there = Standing(False, False)
     if not restart:
         there = standing(folder, _resolved(prepared), data_sha256(_sources(run)))
+    there = agreed(there, folder, prepared.arguments)
     if there.is_finished:
         if progress:
             print(f"already trained: {folder}; --restart trains anew", file=sys.stderr)
@@ -145,9 +147,9 @@ def _train(run: Run, restart: bool, progress: bool, trainers: list[OTRTrainer]) 
         if trainer.is_world_process_zero():
             grown = GrowingFiles(folder / runs.METRICS, folder / runs.SAMPLES)
             trainer.stateful["files"] = grown
-            if there.checkpoint is None:
-                remove_run(folder)
-                write_head(prepared, found, folder)
+        if trainer.args.should_save and there.checkpoint is None:
+            remove_run(folder)
+            write_head(prepared, found, folder)
         trainer.accelerator.wait_for_everyone()
         try:
             trainer.train(None if there.checkpoint is None else str(there.checkpoint))
