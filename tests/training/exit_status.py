@@ -8,5 +8,7 @@ from otr.commands.main import main
 
 if __name__ == "__main__":
     status = main(sys.argv[2:])
-    (Path(sys.argv[1]) / f"status-{os.environ['RANK']}").write_text(str(status))
+    aside = Path(sys.argv[1]) / f".status-{os.environ['RANK']}"
+    aside.write_text(str(status))
+    aside.rename(aside.with_name(aside.name[1:]))
     sys.exit(status)

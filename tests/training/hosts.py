@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -76,10 +76,8 @@ def two_hosts() -> Iterator[tuple[Host, Host]]:
 def _end_all_in(namespace: str) -> None:
     found = subprocess.run(["ip", "netns", "pids", namespace], capture_output=True, text=True)
     for number in found.stdout.split():
-        try:
+        with suppress(ProcessLookupError):
             os.kill(int(number), signal.SIGKILL)
-        except ProcessLookupError:
-            pass
 
 
 def _ip(*words: str) -> None:
@@ -105,13 +103,15 @@ class Torchrun:
     def worker(self, rank: int) -> psutil.Process:
         """The process of a rank."""
         for process in psutil.Process(self.process.pid).children(recursive=True):
-            if process.environ().get("RANK") == str(rank):
-                return process
+            # One that has just ended has no environment.
+            with suppress(psutil.Error):
+                if process.environ().get("RANK") == str(rank):
+                    return process
         raise LookupError(f"no process has rank {rank}")
 
-    def stderr(self, local_rank: int) -> str:
-        """What a process of it printed."""
-        (path,) = self.folder.glob(f"logs/*/attempt_0/{local_rank}/stderr.log")
+    def stderr(self, local_rank: int, restart: int = 0) -> str:
+        """What a process of it printed, after so many restarts."""
+        (path,) = self.folder.glob(f"logs/*/attempt_{restart}/{local_rank}/stderr.log")
         return path.read_text()
 
     def status(self, rank: int) -> int:
@@ -126,14 +126,14 @@ def torchrun(
     words: Sequence[str],
     *,
     host: Host | None = None,
-    at: Path | None = None,
+    program: str = "exit_status",
 ) -> Iterator[Torchrun]:
     """`otr` with these words in the processes that torchrun starts; ended when the block ends."""  # fmt: skip
     folder.mkdir(parents=True)
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [
         sys.executable, "-m", "torch.distributed.run", *options, "--redirects", "3", "--log-dir",
-        str(folder / "logs"), "-m", "tests.training.exit_status", str(folder), *words,
+        str(folder / "logs"), "-m", f"tests.training.{program}", str(folder), *words,
     ]  # fmt: skip
     if host is not None:
         command = ["ip", "netns", "exec", host.namespace, *command]
@@ -143,7 +143,7 @@ def torchrun(
     environment["PYTHONPATH"] = os.pathsep.join(path for path in search if path)
     with open(folder / "torchrun.txt", "w") as printed:
         process = subprocess.Popen(
-            command, env=environment, cwd=at or root, stdout=printed, stderr=printed
+            command, env=environment, cwd=root, stdout=printed, stderr=printed
         )
     run = Torchrun(process, folder)
     try:
@@ -157,6 +157,14 @@ def torchrun(
         for each in started:
             if each.is_running():
                 each.kill()
+
+
+def wait_for(folder: Path, *names: str) -> None:
+    """Wait until these files are there."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not all((folder / name).exists() for name in names):
+        assert time.monotonic() < deadline, f"not all of {names} came"
+        time.sleep(0.005)
 
 
 def wait_for_step(metrics: Path, step: int, *running: Torchrun) -> None:

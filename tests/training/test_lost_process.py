@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from safetensors.torch import load_file
 
@@ -20,6 +21,7 @@ from tests.training.hosts import (
     Torchrun,
     torchrun,
     two_hosts,
+    wait_for,
     wait_for_step,
     why_no_hosts,
 )
@@ -79,16 +81,16 @@ def assert_nothing_half(run: Path) -> None:
 def test_a_killed_process_and_a_signal_to_torchrun_end_both_and_they_go_on_bit_by_bit(
     tmp_path: Path, unbroken: dict[str, Any]
 ) -> None:
+    """After the kill by torchrun's own restart, after the signal by the same command."""
     run = tmp_path / "run"
     words = recipe(tmp_path, run)
-    with torchrun(tmp_path / "killed", _ONE_MACHINE, words) as killed:
-        wait_for_step(run / runs.METRICS, 5, killed)
-        killed.worker(1).kill()
-        assert killed.wait() == 1
-        assert killed.status(0) == 1
-        assert_told(killed.stderr(0), 0, "its connection was closed", run)
+    with torchrun(tmp_path / "both", (*_ONE_MACHINE, "--max-restarts=1"), words) as stopped:
+        wait_for_step(run / runs.METRICS, 5, stopped)
+        stopped.worker(1).kill()
+        wait_for(stopped.folder, "status-0")
+        assert stopped.status(0) == 1
+        assert_told(stopped.stderr(0), 0, "its connection was closed", run)
         assert_nothing_half(run)
-    with torchrun(tmp_path / "stopped", _ONE_MACHINE, words) as stopped:
         wait_for_step(run / runs.METRICS, 10, stopped)
         stopped.process.send_signal(signal.SIGTERM)
         assert stopped.wait() == 1
@@ -96,11 +98,24 @@ def test_a_killed_process_and_a_signal_to_torchrun_end_both_and_they_go_on_bit_b
         assert [stopped.status(rank) for rank in range(2)] == [75, 75]
         newest = latest(run / runs.CHECKPOINTS)
         for rank in range(2):
-            assert f"stopped; the same command goes on from {newest}" in stopped.stderr(rank)
+            said = stopped.stderr(rank, restart=1)
+            assert f"stopped; the same command goes on from {newest}" in said
         assert_nothing_half(run)
     with torchrun(tmp_path / "last", _ONE_MACHINE, words) as last:
         assert last.wait() == 0
     assert differing(unbroken, end_of(run, _STEPS)) == []
+
+
+def test_a_second_signal_to_torchrun_ends_its_processes_at_once(tmp_path: Path) -> None:
+    with torchrun(tmp_path / "run", _ONE_MACHINE, [], program="stops_at_no_signal") as run:
+        wait_for(run.folder, "begun-0", "begun-1")
+        workers = [run.worker(rank) for rank in range(2)]
+        run.process.send_signal(signal.SIGTERM)
+        wait_for(run.folder, "noted-0", "noted-1")
+        run.process.send_signal(signal.SIGTERM)
+        assert run.wait() == 1
+        # They would have slept for ten minutes.
+        assert psutil.wait_procs(workers, timeout=60)[1] == []
 
 
 @pytest.fixture
