@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.distributed.distributed_c10d import TCPStore
 
 from otr import runs
 from otr.demo.regimes import REGIMES, data_section, write_demonstrations
@@ -65,12 +66,10 @@ def test_the_words_name_the_newest_checkpoint_or_the_model_that_is_there(tmp_pat
 
 def test_other_errors_are_not_taken_for_a_lost_process(tmp_path: Path, free_port: int) -> None:
     with pytest.raises(RuntimeError) as nobody:
-        torch.distributed.TCPStore(
-            "127.0.0.1", free_port, is_master=False, timeout=timedelta(seconds=1)
-        )
+        TCPStore("127.0.0.1", free_port, is_master=False, timeout=timedelta(seconds=1))
     assert is_lost_process(nobody.value)
     with pytest.raises(RuntimeError) as shapes:
-        torch.ones(2, 3) @ torch.ones(2, 3)
+        torch.mm(torch.ones(2, 3), torch.ones(2, 3))
     others = [
         shapes.value,
         torch.distributed.DistBackendError("NCCL error: invalid usage; Duplicate GPU detected"),

@@ -50,7 +50,7 @@ def found_by_two(cases: list[tuple[str, str, bool]]) -> list[list[str]]:
 def _process(rank: int, port: int, cases: list[tuple[str, str, bool]], queue: Any) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "LOCAL_WORLD_SIZE": "1"}
     torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
-    queue.put((rank, [_answer(rank, Path(case[rank]), case[2]) for case in cases]))
+    queue.put((rank, [_answer(rank, Path((one, other)[rank]), each) for one, other, each in cases]))
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()
 

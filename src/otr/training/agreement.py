@@ -37,7 +37,7 @@ def agreed(there: Standing, folder: Path, arguments: Any) -> Standing:
     if world == 1:
         _check_number_of_processes(there.checkpoint, 1)
         return there
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", world))
+    local = int(os.environ.get("LOCAL_WORLD_SIZE") or world)
     shared = local == world or _is_shared(folder, arguments)
     _check_folders(folder, shared, local == world, arguments.save_on_each_node)
     if min(_gathered(there.is_finished, arguments)):
