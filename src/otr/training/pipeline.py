@@ -78,6 +78,7 @@ def prepare(run: Run) -> Prepared:
         objective = objective_from_options(run.objective)
     except ValueError as error:
         raise UserError(str(error)) from None
+    join_on_cpu({**training_defaults(run), **run.training})
     arguments = _arguments(run)
     lora = None
     if run.lora is not None:
@@ -218,12 +219,10 @@ def _arguments(run: Run) -> SFTConfig:
                 f"training.{option}: the `data:` section decides what is supervised and what "
                 "happens to long rows; leave it out"
             )
-    options = {**training_defaults(run), **run.training}
-    join_on_cpu(options)
     arguments = built(
         SFTConfig,
         "training",
-        options,
+        {**training_defaults(run), **run.training},
         output_dir=str(Path(run.output_dir) / runs.CHECKPOINTS),
         seed=run.seed,
         loss_type="nll",
