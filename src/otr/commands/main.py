@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from otr import __version__
-from otr.errors import UserError
+from otr.errors import ProcessLost, UserError
 from otr.signals import EXIT_STOPPED, Stopped
 from otr.terminal import visible
 
@@ -57,7 +57,7 @@ def main(words: Sequence[str] | None = None) -> int:
     except UserError as error:
         _say(arguments.command, str(error))
         return _USER_ERROR
-    except FloatingPointError as error:
+    except (FloatingPointError, ProcessLost) as error:
         _say(arguments.command, str(error))
         return _FAILED
     except Stopped as stopped:

@@ -68,6 +68,11 @@ def find(folder: Path) -> Found:
     return Found(None, tuple(broken))
 
 
+def latest(folder: Path) -> Path | None:
+    """The newest checkpoint by its name; what is in it is not looked at."""
+    return next(reversed(_checkpoints(folder)), None)
+
+
 def why_broken(path: Path) -> str | None:
     """What differs from the manifest; None if nothing does."""
     try:

@@ -120,11 +120,11 @@ def removed_if_refused(folder: Path) -> Iterator[None]:
 def save_model(trainer: Trainer, folder: Path) -> None:
     """Safetensors and tokenizer, whole or not at all."""
     aside = folder.with_name(f".{folder.name}.part")
-    if trainer.is_world_process_zero():
+    if trainer.args.should_save:
         shutil.rmtree(aside, ignore_errors=True)
     trainer.accelerator.wait_for_everyone()
     trainer.save_model(str(aside))
-    if trainer.is_world_process_zero():
+    if trainer.args.should_save:
         (aside / "training_args.bin").unlink(missing_ok=True)
         (aside / "README.md").unlink(missing_ok=True)
         aside.rename(folder)

@@ -92,7 +92,7 @@ class ResumableTrainer(SFTTrainer):
         """
         folder = Path(self._get_output_dir(trial))
         name = checkpoint_name(self.state.global_step)
-        if self.is_world_process_zero():
+        if self.args.should_save:
             sweep(folder)
         self.accelerator.wait_for_everyone()
         problem = None
@@ -105,7 +105,7 @@ class ResumableTrainer(SFTTrainer):
         finally:
             self._aside = None
         all_wrote = self._all_agree(problem is None)
-        if self.is_world_process_zero():
+        if self.args.should_save:
             try:
                 if all_wrote:
                     self._name_best(folder, name)
@@ -132,13 +132,13 @@ class ResumableTrainer(SFTTrainer):
             },
             **{name: part.state() for name, part in self.stateful.items()},
         }
-        runs.write_json(folder / _own_state_name(self.args.process_index), state)
+        runs.write_json(folder / own_state_name(self.args.process_index), state)
 
     def restore(self) -> None:
         """Restore what `_write_own_state` wrote, once the trainer has restored its own."""
         if self._begins_from is None:
             return
-        path = self._begins_from / _own_state_name(self.args.process_index)
+        path = self._begins_from / own_state_name(self.args.process_index)
         if not path.is_file():
             return
         state = runs.read_json(path)
@@ -175,7 +175,8 @@ class _Restored(TrainerCallback):
         self.trainer.restore()
 
 
-def _own_state_name(process_index: int) -> str:
+def own_state_name(process_index: int | str) -> str:
+    """The file of a checkpoint that holds what one process counts."""
     return f"otr_state_{process_index}.json"
 
 
