@@ -97,9 +97,9 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.Mon
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
     def fail(*arguments, **options):
-        raise RuntimeError("out of memory")
+        raise RuntimeError("broken")
 
-    monkeypatch.setattr(pipeline, "generate", fail)
+    monkeypatch.setattr(pipeline, "load_engine", fail)
     with pytest.raises(RuntimeError):
         evaluate("demo-mid", ["demo/longer"], limit=1, output=tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

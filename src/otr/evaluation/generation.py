@@ -241,9 +241,10 @@ def end_tokens(
 
     Raises: UserError if there is none.
     """
+    named: list[Any] = [tokenizer.eos_token_id, *map(tokenizer.convert_tokens_to_ids, end_texts)]
     own: Any = config.eos_token_id if config else None
-    ends = {*(own if isinstance(own, list) else [own]), tokenizer.eos_token_id} - {None}
-    ends |= {tokenizer.convert_tokens_to_ids(text) for text in end_texts}
+    named += own if isinstance(own, list) else [own]
+    ends = {int(token) for token in named if token is not None}
     if not ends:
         raise UserError("the model has no end token, so its answers would never end")
     return ends

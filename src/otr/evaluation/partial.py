@@ -8,6 +8,7 @@ does so in the same batches.
 
 import json
 import os
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -19,7 +20,7 @@ from otr.runs import PARTIAL, append_jsonl, write_jsonl
 
 Settings = dict[str, Any]
 
-_BATCHES = "batches"
+_ANSWERS, _SIZES = ".jsonl", ".sizes"
 
 
 class PartialAnswers:
@@ -34,7 +35,7 @@ class PartialAnswers:
         self.settings, self.rank = settings, rank
         self.folder = None if folder is None else folder / PARTIAL
         self.answers: dict[Key, Generated] = {}
-        for path in self._files():
+        for path in [] if self.folder is None else _files(self.folder, settings):
             self._read(path)
 
     def append(self, request: Request, answer: Generated) -> None:
@@ -59,7 +60,7 @@ class PartialAnswers:
         """The sizes that were chosen before by this process, and are kept from now on."""
         if self.folder is None:
             return BatchSizes()
-        path = self.folder / f"{_BATCHES}.{self.rank}-of-{num_processes}.jsonl"
+        path = self.folder / f"{self.rank}-of-{num_processes}{_SIZES}"
 
         def note(plan: str, start: int, size: int) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,25 +80,13 @@ class PartialAnswers:
                 _cut_half_line(path)
 
     def remove(self) -> None:
-        """Remove these benchmarks' answers, of all processes; and the folder, once it is empty."""
-        for path in self._files():
-            path.unlink()
-        if self.folder is None or not self.folder.is_dir():
-            return
-        if all(path.name.startswith(f"{_BATCHES}.") for path in self.folder.iterdir()):
-            for path in self.folder.iterdir():
-                path.unlink()
-            self.folder.rmdir()
+        """Remove these benchmarks' answers, of all processes."""
+        if self.folder is not None:
+            remove_partial(self.folder.parent, self.settings)
 
     def _own(self, benchmark: str) -> Path:
         assert self.folder is not None
-        return self.folder / f"{quote(benchmark, safe='')}.{self.rank}.jsonl"
-
-    def _files(self) -> list[Path]:
-        """The files of these benchmarks, of all processes."""
-        if self.folder is None or not self.folder.is_dir():
-            return []
-        return [path for path in sorted(self.folder.iterdir()) if _benchmark(path) in self.settings]
+        return self.folder / f"{quote(benchmark, safe='')}.{self.rank}{_ANSWERS}"
 
     def _read(self, path: Path) -> None:
         benchmark = _benchmark(path)
@@ -123,8 +112,31 @@ class PartialAnswers:
                 raise _damaged(path, number) from None
 
 
+def remove_partial(folder: Path, benchmarks: Collection[str]) -> None:
+    """Remove what there is of some benchmarks, however it was made; and with the last of them the
+    folder of partial answers."""
+    partial = folder / PARTIAL
+    for path in _files(partial, benchmarks):
+        path.unlink()
+    if partial.is_dir() and all(path.suffix == _SIZES for path in partial.iterdir()):
+        for path in partial.iterdir():
+            path.unlink()
+        partial.rmdir()
+
+
+def _files(partial: Path, benchmarks: Collection[str]) -> list[Path]:
+    """The files of some benchmarks, of all processes."""
+    if not partial.is_dir():
+        return []
+    return [
+        path
+        for path in sorted(partial.iterdir())
+        if path.suffix == _ANSWERS and _benchmark(path) in benchmarks
+    ]
+
+
 def _benchmark(path: Path) -> str:
-    return unquote(path.name.removesuffix(".jsonl").rpartition(".")[0])
+    return unquote(path.stem.rpartition(".")[0])
 
 
 def _differences(before: Settings, now: Settings) -> list[str]:
@@ -135,7 +147,7 @@ def _differences(before: Settings, now: Settings) -> list[str]:
     ]
 
 
-def _rows(path: Path):
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """The number and object of each whole line."""
     for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
         try:

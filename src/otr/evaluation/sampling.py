@@ -57,9 +57,10 @@ def drawn(logits_BV: Tensor, uniform_B: Tensor) -> Tensor:
     for logits, uniform in zip(logits_BV.split(num_rows), uniform_B.split(num_rows), strict=True):
         reached = logits.double().softmax(-1).cumsum(-1)
         # Rounding may end the sum a little off 1; no token of probability 0 lies at its end so.
-        wanted = uniform[:, None] * reached[:, -1:]
+        total = reached[:, -1:].contiguous()
+        wanted = uniform[:, None] * total
         token = torch.searchsorted(reached, wanted, right=True)
-        last = torch.searchsorted(reached, reached[:, -1:])
+        last = torch.searchsorted(reached, total)
         tokens.append(torch.minimum(token, last)[:, 0])
     return torch.cat(tokens)
 
