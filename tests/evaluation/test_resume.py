@@ -91,6 +91,7 @@ def kept(folder: Path) -> int:
     return sum(content.count(b"\n") - 1 for content in contents)
 
 
+@pytest.mark.slow
 def test_one_that_is_killed_three_times_at_random_moments_ends_as_an_unbroken_one(
     tmp_path: Path, unbroken: dict[str, bytes]
 ) -> None:
