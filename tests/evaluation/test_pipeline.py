@@ -126,7 +126,6 @@ def test_gsm8k_is_read_from_a_file(tmp_path: Path) -> None:
         ({"benchmarks": ["dmeo"]}, "'dmeo' is not known; did you mean 'demo'"),
         ({"benchmarks": ["demo/in_domian"]}, "did you mean 'demo/in_domain'"),
         ({"benchmarks": ["demo", "demo/longer"]}, "'demo/longer' is given twice"),
-        ({"benchmarks": ["gsm8k"]}, "gsm8k=path/to/test.jsonl"),
         ({"benchmarks": ["gsm8k/hard"]}, "has no parts"),
         ({"benchmarks": ["gsm8k=nowhere.jsonl"]}, "nowhere.jsonl: no such file"),
         ({"samples": 0}, "at least 1"),
@@ -149,9 +148,9 @@ def test_what_cannot_be_is_refused_with_the_way_out(
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('{"question": "q"}', "row 1: needs a text 'answer', has"),
-        ('{"question": "q", "answer": "none"}', "row 1: the answer holds no number"),
-        ("", "holds no questions"),
+        ('{"question": "q"}', "line 1: needs a text 'answer', has"),
+        ('{"question": "q", "answer": "none"}', "line 1: the answer holds no number"),
+        ("", "holds no rows"),
     ],
 )
 def test_a_bad_row_of_a_benchmark_file_is_named(tmp_path: Path, line: str, message: str) -> None:

@@ -12,6 +12,7 @@ from otr.errors import UserError
 from otr.evaluation.answers import RULES
 from otr.evaluation.benchmarks import Benchmark, Question
 from otr.evaluation.mathematics import boxed, find_answer, same_answer
+from otr.evaluation.sources import Source
 from otr.evaluation.workers import compare_all, compare_one
 
 Progress = Callable[[int, int], None]
@@ -88,19 +89,37 @@ def grade_all(
     return [grade for grade in graded if grade is not None]
 
 
-def grade_one(output: str, question: Question, benchmark: Benchmark) -> Graded:
-    """The grade of one answer; mathematics is compared in a process that is kept for the next."""
-    item = Item(output=output, question=question, benchmark=benchmark)
-    if benchmark.rule == "code":
+def grade_alone(output: str, reference: str, source: Source) -> bool:
+    """Whether an output gives a reference's answer; what needs computer algebra is compared in a
+    process that is kept for the next.
+
+    Raises: UserError if answers are programs, or the reference holds no answer.
+    """
+    rule = source.rule
+    if rule == "code":
         raise UserError(
-            f"{benchmark.name}: its answers are programs, which only `otr eval --run-code` runs"
+            f"{source.name}: its answers are programs, which only `otr eval --run-code` runs"
         )
+    holds = bool(reference.strip()) if rule == "math" else RULES[rule].of_reference(reference)
+    if not holds:
+        raise UserError(f"{source.name}: the reference {reference!r} holds no answer")
+    item = Item(
+        output=output,
+        question=Question(id="", prompt="", reference=reference, category=""),
+        benchmark=Benchmark(
+            name=source.name,
+            questions=(),
+            max_new_tokens=1,
+            rule=rule,
+            stop=tuple(source.file.stop) if source.file else (),
+            tolerance=source.file.answer.tolerance if source.file else 0.0,
+        ),
+    )
     found = _at_once(item)
     if found is not None:
-        return found
-    answer = find_answer(cut(output, benchmark.stop))
-    verdict = compare_one(_comparison(item, answer))
-    return Graded(extracted=answer, correct=verdict["correct"], problem=verdict["problem"])
+        return found.correct
+    answer = find_answer(cut(output, item.benchmark.stop))
+    return bool(compare_one(_comparison(item, answer))["correct"])
 
 
 def cut(text: str, stops: Sequence[str]) -> str:
@@ -121,8 +140,10 @@ def _at_once(item: Item) -> Graded | None:
             return Graded(extracted=None, correct=False)
         same = same_answer(**_comparison(item, answer))
         return None if same is None else Graded(extracted=answer, correct=same)
-    found, wanted = RULES[rule](output), RULES[rule](item.question.reference)
-    return Graded(extracted=found, correct=found is not None and found == wanted)
+    found = RULES[rule].find(output)
+    wanted = RULES[rule].of_reference(item.question.reference)
+    correct = found is not None and wanted is not None and RULES[rule].same(found, wanted)
+    return Graded(extracted=found, correct=correct)
 
 
 def _comparison(item: Item, answer: str | None) -> dict[str, Any]:
