@@ -175,11 +175,12 @@ def test_what_is_stopped_goes_on_in_the_same_batches_to_the_same_answers(
         assert number <= len(found) < len(asked)
     told: list[Key] = []
     before = frozenset(found)
-    engine.answer(
-        asked,
-        lambda one, answer: (told.append(one.key), found.update({one.key: answer})),
-        done=before,
-    )
+
+    def note(one: Request, answer: Generated) -> None:
+        told.append(one.key)
+        found[one.key] = answer
+
+    engine.answer(asked, note, done=before)
     assert found == whole
     assert not before & set(told)
 

@@ -4,19 +4,17 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from otr.errors import UserError
 from otr.evaluation.engines import precision
+from otr.evaluation.evaluated import Evaluated
 from otr.evaluation.identity import digest
 from otr.evaluation.statistics import wilson_interval
 from otr.evaluation.written import SETTINGS, Row, Scores, Written
 from otr.pretrained import load_model
 from otr.runs import PARTIAL
 from otr.signals import Stopped
-
-if TYPE_CHECKING:
-    from otr.evaluation.pipeline import Evaluated
 
 PREFIX = "harness/"
 """Before a task's name in scores.json."""
@@ -29,7 +27,7 @@ _BOOTSTRAP = 1000
 
 
 def harness_scores(
-    evaluated: "Evaluated",
+    evaluated: Evaluated,
     specs: Sequence[str],
     written: Written,
     *,
@@ -103,7 +101,7 @@ def _load(spec: str) -> dict[str, str]:
     return found | {PREFIX + name: together for name in loaded["groups"]}
 
 
-def _model(evaluated: "Evaluated", stop: Callable[[], bool]) -> Any:
+def _model(evaluated: Evaluated, stop: Callable[[], bool]) -> Any:
     from lm_eval.models.huggingface import HFLM  # pyright: ignore[reportMissingImports]
 
     device = evaluated.processes.device
@@ -134,7 +132,7 @@ def _heed(stop: Callable[[], bool], folder: Path | None) -> None:
         raise Stopped(f"stopped; {kept}the same command goes on")
 
 
-def _run(spec: str, model: Any, evaluated: "Evaluated", cache: Path | None) -> dict[str, Any]:
+def _run(spec: str, model: Any, evaluated: Evaluated, cache: Path | None) -> dict[str, Any]:
     from lm_eval.evaluator import simple_evaluate  # pyright: ignore[reportMissingImports]
 
     if cache is not None:
@@ -225,7 +223,7 @@ def _text(response: Any) -> str | None:
     return response if isinstance(response, str) else None
 
 
-def _cache(evaluated: "Evaluated", name: str, restart: bool) -> Path | None:
+def _cache(evaluated: Evaluated, name: str, restart: bool) -> Path | None:
     """Where the harness keeps the answers of a task that is not finished."""
     if evaluated.folder is None:
         return None

@@ -1,7 +1,7 @@
 """From a model and benchmark names to scores.json and answers.jsonl."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +9,13 @@ from transformers import AutoConfig
 
 from otr.errors import UserError
 from otr.evaluation.benchmarks import Benchmark, load_benchmarks
-from otr.evaluation.engines import ENGINES, check_engine, load_engine, precision
+from otr.evaluation.engines import ENGINES, check_engine, load_engine
+from otr.evaluation.evaluated import Evaluated, Options
 from otr.evaluation.generation import encoded, num_positions
 from otr.evaluation.grading import Item, grade_all
-from otr.evaluation.identity import benchmark_digest, digest, model_digest
+from otr.evaluation.identity import benchmark_digest, model_digest
 from otr.evaluation.partial import PartialAnswers, remove_partial
-from otr.evaluation.processes import Processes, join_processes
+from otr.evaluation.processes import join_processes
 from otr.evaluation.prompts import Prompts
 from otr.evaluation.requests import Generated, Key, Request
 from otr.evaluation.written import SETTINGS, Row, Written, scored
@@ -31,61 +32,6 @@ Say = Callable[[str], None]
 
 def _unheard(line: str) -> None:
     """Say nothing."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """How answers are made."""
-
-    samples: int
-    temperature: float
-    seed: int
-    limit: int | None
-    engine: str
-    prompt: str
-
-    def check(self) -> None:
-        """Raise UserError if the sampling cannot be."""
-        if self.samples < 1:
-            raise UserError(f"samples: must be at least 1, is {self.samples}")
-        if not 0 <= self.temperature <= 100:
-            raise UserError(f"temperature: must be 0 (greedy) or above, is {self.temperature}")
-        if self.samples > 1 and self.temperature == 0:
-            raise UserError(
-                f"samples: {self.samples} greedy answers would all be the same; "
-                "give a temperature above 0, for example 0.6"
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluated:
-    """A model that is evaluated, and how."""
-
-    name: str
-    """As the user wrote it."""
-
-    location: str
-    digest: str
-    folder: Path | None
-    """Where scores and answers go, if anywhere."""
-
-    options: Options
-    prompts: Prompts
-    processes: Processes
-
-    def settings(self, content: str) -> dict[str, Any]:
-        """What the answers to some questions depend on; `content` is the questions' digest."""
-        dtype = str(precision(self.processes.device)).removeprefix("torch.")
-        return {"model": self.digest, **asdict(self.options), "dtype": dtype, "content": content}
-
-    def entry_settings(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """The same as fields of scores.json."""
-        return {
-            "model": self.name,
-            **asdict(self.options),
-            "model_sha256": self.digest,
-            SETTINGS: digest(settings),
-        }
 
 
 def evaluate(
@@ -176,6 +122,15 @@ def _scores(
     for name in finished:
         say(f"{name}: scored before; --restart does it anew")
     missing = [each for each in loaded if each.name not in finished]
+    for each in missing:
+        if (each.samples, each.temperature) != (
+            evaluated.options.samples,
+            evaluated.options.temperature,
+        ):
+            say(
+                f"{each.name}: published scores are over --samples {each.samples} "
+                f"--temperature {each.temperature:g}"
+            )
     partial = _partial_answers(
         evaluated, {each.name: settings[each.name] for each in missing}, restart=restart
     )
