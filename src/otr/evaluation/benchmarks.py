@@ -1,7 +1,9 @@
 """Benchmarks: questions, the rule that finds their answers, and how long an answer may be."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from otr.demo import tasks
 from otr.errors import UserError, suggestion
@@ -25,6 +27,12 @@ class Question:
     category: str
     """The part of the benchmark it belongs to, for scores by category."""
 
+    messages: tuple[Mapping[str, str], ...] = ()
+    """What a chat model sees, `role` and `content` each; none if the benchmark has no such prompt."""
+
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """What else its rule needs: a unit, an allowed error, the tests of a program."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
@@ -38,6 +46,21 @@ class Benchmark:
 
     max_new_tokens: int
     """Longest answer; a longer one is cut and counted as truncated."""
+
+    rule: str
+    """How answers are found and compared; see `otr.evaluation.grading`."""
+
+    stop: tuple[str, ...] = ()
+    """Texts that end an answer, as its end token does; not part of it."""
+
+    tolerance: float = 0.0
+    """Relative error that a decimal number may have."""
+
+    temperature: float = 0.0
+    """What its published scores were sampled at; 0 is greedy."""
+
+    samples: int = 1
+    """How many answers a question its published scores were taken over."""
 
 
 DEMO = "demo"
@@ -94,16 +117,16 @@ def _demo_part(name: str) -> Benchmark:
         )
         for number, problem in enumerate(problems)
     )
-    return Benchmark(name=name, questions=questions, max_new_tokens=48)
+    return Benchmark(name=name, questions=questions, max_new_tokens=48, rule="symbols")
 
 
 def _gsm8k(path: Path) -> Benchmark:
     questions = []
     for number, row in enumerate(read_jsonl(path)):
-        for field in ("question", "answer"):
-            if not isinstance(row.get(field), str):
+        for column in ("question", "answer"):
+            if not isinstance(row.get(column), str):
                 raise UserError(
-                    f"{path}, row {number + 1}: needs a text {field!r}, has {sorted(row)}"
+                    f"{path}, row {number + 1}: needs a text {column!r}, has {sorted(row)}"
                 )
         if extract(row["answer"], "gsm8k") is None:
             raise UserError(f"{path}, row {number + 1}: the answer holds no number")
@@ -117,4 +140,4 @@ def _gsm8k(path: Path) -> Benchmark:
         )
     if not questions:
         raise UserError(f"{path}: holds no questions")
-    return Benchmark(name="gsm8k", questions=tuple(questions), max_new_tokens=400)
+    return Benchmark(name="gsm8k", questions=tuple(questions), max_new_tokens=400, rule="number")
