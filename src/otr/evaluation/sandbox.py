@@ -1,7 +1,7 @@
 """Python programs from strangers, run where they can harm nothing. See docs/sandbox.md."""
 
 import functools
-import json
+import marshal
 import os
 import secrets
 import selectors
@@ -157,12 +157,12 @@ def run_all(
     *,
     num_workers: int | None = None,
     limits: Limits = Limits(),
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[Outcome]:
     """`run_python` for each, several at a time; outcomes in the order of the programs.
 
     num_workers: by default, as many as this process has processors.
-    progress: called with the number done, after each.
+    progress: called after each, with the number done and the number of all.
     """
     if not programs:
         return []
@@ -173,7 +173,7 @@ def run_all(
         runs = [pool.submit(run_python, each, limits=limits, guards=guards) for each in programs]
         for num_done, _ in enumerate(as_completed(runs), start=1):
             if progress is not None:
-                progress(num_done)
+                progress(num_done, len(runs))
         return [run.result() for run in runs]
     finally:
         pool.shutdown(cancel_futures=True)
@@ -286,17 +286,18 @@ def _launch(job: dict, limits: Limits) -> _Ending:
         _send(process.stdin.fileno(), job | {"folder": folder})
         streams = [process.stdout.fileno(), process.stderr.fileno(), from_report, from_verdict]
         caps = [limits.output_kb * 1024] * 2 + [_MOST_WORDS] * 2
-        texts, cut = _read_all(streams, caps, limits.wall_seconds + _SECONDS_OF_GRACE)
+        read, cut = _read_all(streams, caps, limits.wall_seconds + _SECONDS_OF_GRACE)
     finally:
         _end(process)
         for number in (from_report, from_verdict):
             os.close(number)
         _remove(folder)
+    stdout, stderr, verdict_words = (read[i].decode("utf-8", "replace") for i in (0, 1, 3))
     return _Ending(
-        report=json.loads(texts[2]) if texts[2] else {"error": texts[1] or "the launcher ended"},
-        verdict=texts[3],
-        stdout=texts[0],
-        stderr=texts[1],
+        report=marshal.loads(read[2]) if read[2] else {"error": stderr or "the launcher ended"},
+        verdict=verdict_words,
+        stdout=stdout,
+        stderr=stderr,
         output_cut=cut,
         wall_seconds=time.monotonic() - began,
     )
@@ -304,13 +305,13 @@ def _launch(job: dict, limits: Limits) -> _Ending:
 
 def _environment() -> dict[str, str]:
     # The same answer gets the same grade: sets of strings have the same order each time.
-    fixed = {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8"}
+    fixed = {"PYTHONHASHSEED": "0", "LANG": "C.UTF-8"}
     libraries = os.environ.get("LD_LIBRARY_PATH")
     return fixed | ({"LD_LIBRARY_PATH": libraries} if libraries else {})
 
 
 def _send(number: int, job: dict) -> None:
-    data = json.dumps(job).encode()
+    data = marshal.dumps(job)
     view = memoryview(len(data).to_bytes(8, "big") + data)
     try:
         while view:
@@ -319,7 +320,7 @@ def _send(number: int, job: dict) -> None:
         pass  # the launcher has ended; its report says why
 
 
-def _read_all(streams: list[int], caps: list[int], seconds: float) -> tuple[list[str], bool]:
+def _read_all(streams: list[int], caps: list[int], seconds: float) -> tuple[list[bytes], bool]:
     """What each stream brings until all are at their end, up to its cap; whether more came."""
     until = time.monotonic() + seconds
     kept = {number: bytearray() for number in streams}
@@ -336,7 +337,7 @@ def _read_all(streams: list[int], caps: list[int], seconds: float) -> tuple[list
                 space = room[key.fd] - len(kept[key.fd])
                 kept[key.fd] += part[:space]
                 cut |= len(part) > space
-    return [kept[number].decode("utf-8", "replace") for number in streams], cut
+    return [bytes(kept[number]) for number in streams], cut
 
 
 def _end(process: subprocess.Popen) -> None:

@@ -2,11 +2,10 @@
 
 import ctypes
 import os
-import platform
 import sys
 
 LINUX = sys.platform == "linux"
-MACHINE = platform.machine()
+MACHINE = os.uname().machine
 
 _libc = ctypes.CDLL(None, use_errno=True)
 

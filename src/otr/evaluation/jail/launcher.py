@@ -2,19 +2,15 @@
 
 Three processes. The launcher keeps time, and its end of a pipe tells it when otr is gone. The
 keeper below it is the first process of the new namespaces and waits. Only the third, the
-program's, runs a stranger's code; it is a fork, so Python starts once.
+program's, runs a stranger's code; it is a fork, so Python starts once. Little is imported, and
+messages are marshalled, because json, typing and their like double the time to start.
 """
 
-import json
+import marshal
 import os
 import select
-import signal
 import sys
 import time
-import types
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
 from . import landlock, rights, system_calls
 from .kernel import (
@@ -32,10 +28,11 @@ from .namespaces import DEVICES, SCRATCH, enter_own_files, leave
 
 _MOST_SECONDS_TO_CLEAN = 5.0
 _LONGEST_MESSAGE = 300
+_KILL = 9
 
 
 def main(report: int, verdict: int) -> None:
-    """Run the job that standard input holds; write what happened to `report`, as JSON.
+    """Run the job that standard input holds; write what happened to `report`, marshalled.
 
     `verdict` gets the job's token and `finished` if the program and its tests ran to their end.
     """
@@ -44,11 +41,10 @@ def main(report: int, verdict: int) -> None:
     except PermissionError:
         pass  # it leads a session already
     try:
-        die_with_parent(0)
         outcome = _run(_read_job(), report, verdict)
     except Exception as error:
-        outcome = {"error": f"{type(error).__name__}: {error}"}
-    os.write(report, json.dumps(outcome).encode())
+        outcome = {"error": _words(error)}
+    os.write(report, marshal.dumps(outcome))
 
 
 def held(*, namespaces: bool) -> list[str]:
@@ -61,9 +57,9 @@ def held(*, namespaces: bool) -> list[str]:
     return guards
 
 
-def _read_job() -> dict[str, Any]:
+def _read_job() -> dict:
     length = int.from_bytes(_read(8), "big")
-    return json.loads(_read(length))
+    return marshal.loads(_read(length))
 
 
 def _read(num_bytes: int) -> bytes:
@@ -77,7 +73,7 @@ def _read(num_bytes: int) -> bytes:
     return b"".join(parts)
 
 
-def _run(job: dict[str, Any], report: int, verdict: int) -> dict[str, Any]:
+def _run(job: dict, report: int, verdict: int) -> dict:
     if LINUX:
         adopt_orphans()
     namespaces = job["namespaces"]
@@ -89,12 +85,13 @@ def _run(job: dict[str, Any], report: int, verdict: int) -> dict[str, Any]:
         hide_memory()
     news, to_launcher = os.pipe()
     launcher = os.getpid()
-    keeper = os.fork()
-    if keeper == 0:
-        with _no_return(to_launcher):
-            os.close(news)
-            os.close(report)
-            _keep(job, launcher, to_launcher, verdict)
+
+    def keep() -> None:
+        os.close(news)
+        os.close(report)
+        _keep(job, launcher, to_launcher, verdict)
+
+    keeper = _fork(keep, to_launcher)
     os.close(to_launcher)
     os.close(verdict)
     outcome = _watch(keeper, news, job["limits"]["wall_seconds"])
@@ -102,7 +99,7 @@ def _run(job: dict[str, Any], report: int, verdict: int) -> dict[str, Any]:
     return {"guards": job["guards"], **outcome}
 
 
-def _leave(job: dict[str, Any]) -> bool:
+def _leave(job: dict) -> bool:
     """Enter namespaces: as root with its own rights, otherwise through a user namespace."""
     if job["user"] is None:
         leave(own_user=True)
@@ -121,30 +118,27 @@ def _leave(job: dict[str, Any]) -> bool:
         return True
 
 
-def _watch(keeper: int, news: int, seconds: float) -> dict[str, Any]:
+def _watch(keeper: int, news: int, seconds: float) -> dict:
     """Wait for the keeper's word, for the end of the time, or for the end of otr."""
     poll = select.poll()
     poll.register(news, select.POLLIN)
     poll.register(0, 0)
     ready = dict(poll.poll(seconds * 1000))
     if news not in ready:
-        os.kill(keeper, signal.SIGKILL)
+        os.kill(keeper, _KILL)
         return {"stopped": "otr ended" if ready else "wall time"}
-    text = b""
-    while part := os.read(news, 4096):
-        text += part
-        if text.endswith(b"\n"):
-            break
-    return json.loads(text) if text else {"error": "the keeper ended without a word"}
+    # One message, short enough to come whole.
+    message = os.read(news, 4096)
+    return marshal.loads(message) if message else {"error": "the keeper ended without a word"}
 
 
 def _clean_up(keeper: int) -> None:
     """Kill what is left. In namespaces it is gone with the keeper; elsewhere it is looked for."""
     until = time.monotonic() + _MOST_SECONDS_TO_CLEAN
-    os.kill(keeper, signal.SIGKILL)
+    os.kill(keeper, _KILL)
     while time.monotonic() < until:
         for child in _children() if LINUX else ():
-            os.kill(child, signal.SIGKILL)
+            os.kill(child, _KILL)
         try:
             if os.waitpid(-1, os.WNOHANG)[0] == 0:
                 time.sleep(0.002)
@@ -153,8 +147,9 @@ def _clean_up(keeper: int) -> None:
     raise TimeoutError("processes of the program are still alive")
 
 
-def _children() -> Iterator[int]:
+def _children() -> list[int]:
     """Children of this process; orphans among its descendants become children."""
+    found = []
     for name in os.listdir("/proc"):
         if not name.isdigit():
             continue
@@ -164,25 +159,32 @@ def _children() -> Iterator[int]:
         except OSError:
             continue
         if int(parent) == os.getpid():
-            yield int(name)
+            found.append(int(name))
+    return found
 
 
-@contextmanager
-def _no_return(to_launcher: int) -> Iterator[None]:
-    """Never leave a forked process's part; say what went wrong in it."""
+def _fork(part, to_launcher: int) -> int:
+    """Fork a process that does its part and never returns; it tells what went wrong in it."""
+    number = os.fork()
+    if number:
+        return number
     try:
-        yield
+        part()
     except BaseException as error:
-        _tell(to_launcher, {"error": f"{type(error).__name__}: {error}"})
+        _tell(to_launcher, {"error": _words(error)})
     finally:
         os._exit(0)
 
 
-def _tell(to_launcher: int, news: dict[str, Any]) -> None:
-    os.write(to_launcher, json.dumps(news).encode() + b"\n")
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"[:_LONGEST_MESSAGE]
 
 
-def _keep(job: dict[str, Any], launcher: int, to_launcher: int, verdict: int) -> None:
+def _tell(to_launcher: int, news: dict) -> None:
+    os.write(to_launcher, marshal.dumps(news))
+
+
+def _keep(job: dict, launcher: int, to_launcher: int, verdict: int) -> None:
     """The first process of the namespaces: dress them, start the program, wait for it."""
     # In a namespace of processes the parent is not to be seen, and has the number 0.
     die_with_parent(0 if job["namespaces"] else launcher)
@@ -198,12 +200,13 @@ def _keep(job: dict[str, Any], launcher: int, to_launcher: int, verdict: int) ->
         job["folder"], job["readable"] = SCRATCH, ["/"]
     if job["user"] is not None:
         os.chown(job["folder"], job["user"], job["user"])
-    program = os.fork()
-    if program == 0:
-        with _no_return(to_launcher):
-            _confine(job, to_launcher, verdict)
-            os.close(to_launcher)
-            run(job["program"], job["tests"], job["token"], verdict)
+
+    def start() -> None:
+        _confine(job, to_launcher, verdict)
+        os.close(to_launcher)
+        run(job["program"], job["tests"], job["token"], verdict)
+
+    program = _fork(start, to_launcher)
     os.close(verdict)
     if LINUX:
         forbid_new_privileges()
@@ -215,7 +218,7 @@ def _keep(job: dict[str, Any], launcher: int, to_launcher: int, verdict: int) ->
     _tell(to_launcher, {"status": status, "cpu_seconds": usage.ru_utime + usage.ru_stime})
 
 
-def _confine(job: dict[str, Any], to_launcher: int, verdict: int) -> None:
+def _confine(job: dict, to_launcher: int, verdict: int) -> None:
     """Everything that is taken from the program before its first line."""
     keeper = os.getppid()
     os.setsid()
@@ -254,6 +257,7 @@ def _confine(job: dict[str, Any], to_launcher: int, verdict: int) -> None:
     if "system calls" in job["guards"]:
         system_calls.deny_system_calls(MACHINE)
     sys.path.extend(job["packages"])
+    sys.dont_write_bytecode = True
 
 
 def _close_all_but(*kept: int) -> None:
@@ -261,19 +265,22 @@ def _close_all_but(*kept: int) -> None:
     for number in sorted(kept):
         os.closerange(start, number)
         start = number + 1
-    os.closerange(start, max(start, os.sysconf("SC_OPEN_MAX")))
+    # The launcher was started with no others than these, and opened few.
+    os.closerange(start, start + 256)
 
 
 def run(program: str, tests: str, token: str, verdict: int) -> None:
-    """Run the program and then its tests in one module `__main__`, and say how it went.
+    """Run the program and then its tests in one module, and say how it went.
 
+    The module is not called `__main__`: what an answer does only then, as reading input, is no
+    part of it; the benchmarks' own graders see it so.
     What is used after the program has begun was bound before, where the program's names cannot
     reach it.
     """
     write, leave_now, kind, say = os.write, os._exit, type, str
-    main_module = types.ModuleType("__main__")
-    names = main_module.__dict__
-    sys.modules["__main__"] = main_module
+    module = type(sys)("answer")
+    names = module.__dict__
+    sys.modules["answer"] = module
     try:
         parts = [
             compile(text, f"<{part}>", "exec", dont_inherit=True)

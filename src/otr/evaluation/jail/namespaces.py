@@ -2,7 +2,6 @@
 
 import ctypes
 import os
-from pathlib import Path
 
 from .kernel import call, system_call
 
@@ -38,9 +37,9 @@ def leave(*, own_user: bool) -> None:
     flags = _NEW_PROCESS | _NEW_NETWORK | _NEW_IPC | _NEW_UTS
     call("unshare", flags | (_NEW_USER if own_user else 0))
     if own_user:
-        Path("/proc/self/setgroups").write_text("deny")
-        Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
-        Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
+        _write("/proc/self/setgroups", "deny")
+        _write("/proc/self/uid_map", f"{user} {user} 1")
+        _write("/proc/self/gid_map", f"{group} {group} 1")
 
 
 def enter_own_files(
@@ -82,6 +81,11 @@ def enter_own_files(
     call("umount2", b".", _DETACH)
     os.chdir("/")
     _mount(None, "/", flags=_REMOUNT | _BIND | _READ_ONLY | _NO_SETUID | _NO_DEVICES)
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w") as stream:
+        stream.write(text)
 
 
 def _show(path: str, target: str, flags: int) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import resource
-from pathlib import Path
 
 from .kernel import LINUX
 
@@ -49,11 +48,9 @@ def unused_user() -> int:
 
 
 def _is_mapped(number: int) -> bool:
-    table = Path("/proc/self/uid_map")
-    if not LINUX:
-        return False
     try:
-        rows = [[int(word) for word in line.split()] for line in table.read_text().splitlines()]
+        with open("/proc/self/uid_map") as table:
+            rows = [[int(word) for word in line.split()] for line in table]
     except OSError:
         return False
     return any(first <= number < first + length for first, _, length in rows)
