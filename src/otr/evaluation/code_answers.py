@@ -43,7 +43,7 @@ def grade_code(
     """
     programs = [
         Program(text=answer_code(item.output, item.question, item.benchmark.stop), tests=tests)
-        for item, tests in zip(items, [tests_of(item.question) for item in items], strict=True)
+        for item, tests in zip(items, [joined_tests(item.question) for item in items], strict=True)
     ]
     distinct = list(dict.fromkeys(programs))
     outcomes = run_all(
@@ -65,9 +65,14 @@ def answer_code(output: str, question: Question, stop: Sequence[str] = ()) -> st
     blocks = [block for block in _FENCED.findall(output) if _defines(block, name)]
     if blocks:
         return f"{prompt}\n{blocks[-1]}"
-    continuation = cut(output, [*stop, "\n```", "[DONE]"]).removeprefix("[BEGIN]\n")
-    between = "\n" if _defines(continuation, name) else ""
-    return f"{prompt}{between}{continuation}"
+    text = output.removeprefix("[BEGIN]\n")
+    stops = [*stop, "\n```", "[DONE]"]
+    definition = _definition(text, name)
+    if definition is None or text.lstrip("\n")[:1].isspace():
+        return prompt + cut(text, stops)
+    # A stop such as `\ndef` ends what comes after the definition, not the lines before it.
+    begun = definition.end()
+    return f"{prompt}\n{text[:begun]}{cut(text[begun:], stops)}"
 
 
 def entry_point(question: Question) -> str | None:
@@ -87,7 +92,7 @@ def entry_point(question: Question) -> str | None:
     return None
 
 
-def tests_of(question: Question) -> str:
+def joined_tests(question: Question) -> str:
     """The question's tests as a program to be run after the answer.
 
     Raises: UserError if it has none in a known form.
@@ -128,12 +133,16 @@ def _prompt_code(question: Question, name: str | None) -> str:
 
 
 def _defines(text: str, name: str | None) -> bool:
-    """Whether a text has a function, class or variable of this name at its left edge."""
+    return _definition(text, name) is not None
+
+
+def _definition(text: str, name: str | None) -> re.Match | None:
+    """Where a text defines this name, or any where there is none, at its left edge."""
     if name is None:
-        return bool(re.search(r"^(?:async\s+def|def|class)\s", text, re.MULTILINE))
+        return re.search(r"^(?:async\s+def|def|class)\s", text, re.MULTILINE)
     word = re.escape(name)
     begins = rf"^(?:(?:async\s+)?def\s+{word}\s*\(|class\s+{word}\b|{word}\s*=)"
-    return bool(re.search(begins, text, re.MULTILINE))
+    return re.search(begins, text, re.MULTILINE)
 
 
 def _graded(program: Program, outcome: Outcome) -> Graded:
