@@ -185,6 +185,40 @@ def test_in_namespaces_only_the_library_is_to_be_seen() -> None:
     assert outcome.finished, outcome
 
 
+_ONE_GUARD = {
+    "namespaces": (
+        "writes_a_file_outside",
+        "reads_a_secret_file",
+        "calls_a_listener",
+        "sends_a_datagram",
+        "opens_a_unix_socket",
+        "spoils_the_standard_library",
+        "leaves_a_process_in_a_session_of_its_own",
+        "writes_very_many_files",
+    ),
+    "landlock": ("writes_a_file_outside", "reads_a_secret_file", "calls_a_listener"),
+    "system_calls": ("calls_a_listener", "sends_a_datagram", "kills_its_parent", "mounts"),
+}
+
+
+@pytest.mark.parametrize(
+    ("guard", "name"), [(guard, name) for guard, names in _ONE_GUARD.items() for name in names]
+)
+def test_one_guard_is_enough_for_what_it_guards(
+    guard: str, name: str, listeners: tuple[int, list[socket.socket]], tmp_path: Path
+) -> None:
+    alone = {each: each == guard for each in _ONE_GUARD}
+    _held(namespaces=alone["namespaces"])
+    (tmp_path / "secret").write_text("TOP-SECRET")
+    hostile = next(each for each in HOSTILE if each.name == name)
+    values = {"outside": tmp_path, "secret": tmp_path / "secret", "port": listeners[0]}
+    text = filled(hostile.text, **values, marker=f"{next(_markers)}.5")
+    outcome = run_python(text, limits=limits_of(hostile), guards=Protections(**alone))
+    assert ended_as_named(hostile, outcome, alone=True), outcome
+    assert not _heard(listeners[1])
+    assert [path.name for path in tmp_path.iterdir()] == ["secret"]
+
+
 def test_programs_run_several_at_a_time_in_their_order() -> None:
     _held(namespaces=True)
     done = []

@@ -46,8 +46,13 @@ def grade_code(
         for item, tests in zip(items, [joined_tests(item.question) for item in items], strict=True)
     ]
     distinct = list(dict.fromkeys(programs))
+
+    def report(num_done: int, num_distinct: int) -> None:
+        if progress is not None:
+            progress(len(items) - num_distinct + num_done, len(items))
+
     outcomes = run_all(
-        distinct, num_workers=num_workers, limits=limits or Limits(), progress=progress
+        distinct, num_workers=num_workers, limits=limits or Limits(), progress=report
     )
     found = dict(zip(distinct, outcomes, strict=True))
     return [_graded(program, found[program]) for program in programs]
