@@ -1,6 +1,7 @@
 """The sandbox: hostile programs are stopped, each in the way named, and nothing is left behind."""
 
 import os
+import re
 import resource
 import shutil
 import signal
@@ -94,10 +95,6 @@ def _launchers() -> list[str]:
     return _alive(f"insert(0, '{Path(sandbox.__file__).parent}')")
 
 
-def _folders() -> set[Path]:
-    return set(Path(tempfile.gettempdir()).glob("otr-sandbox-*"))
-
-
 @pytest.mark.parametrize("hostile", HOSTILE, ids=[each.name for each in HOSTILE])
 def test_a_hostile_program_is_stopped_and_nothing_is_left(
     hostile: Hostile,
@@ -116,7 +113,14 @@ def test_a_hostile_program_is_stopped_and_nothing_is_left(
     marker = f"{next(_markers)}.25"
     text = filled(hostile.text, outside=tmp_path, secret=secret, port=port, marker=marker)
 
-    before = _folders()
+    folders = []
+
+    def make_folder(**options: str) -> str:
+        folders.append(mkdtemp(**options))
+        return folders[-1]
+
+    mkdtemp = tempfile.mkdtemp
+    monkeypatch.setattr(tempfile, "mkdtemp", make_folder)
     program = Program(text=text, tests=hostile.tests)
     outcome = run_python(program, limits=limits_of(hostile), guards=guards)
 
@@ -124,7 +128,7 @@ def test_a_hostile_program_is_stopped_and_nothing_is_left(
     assert ended_as_named(hostile, outcome, alone=alone), outcome
     assert _launchers() == []
     assert _alive(marker) == []
-    assert _folders() == before
+    assert [os.path.exists(folder) for folder in folders] == [False]
     assert {path.name for path in tmp_path.iterdir()} == {"secret"}
     assert (secret.read_text(), secret.stat().st_mode & 0o777) == ("TOP-SECRET", 0o600)
     assert not _heard(sockets)
@@ -330,6 +334,22 @@ fi
 exec setpriv "$@"
 """
 """In mounts of its own: where Python lies in root's home, show it and nothing else of that home."""
+
+
+def test_each_test_that_the_security_notes_name_is_there() -> None:
+    notes = (SOURCE.parent / "SECURITY.md").read_text()
+    table = notes.partition("## Running code")[2].partition("There is no telemetry")[0]
+    rows = [line.split("|")[-2] for line in table.splitlines() if line.startswith("| ")][1:]
+    named = [re.findall(r"`(?:test_code_answers.py`: `)?([a-z_.]+)`", row) for row in rows]
+    tests = "".join((Path(__file__).parent / name).read_text() for name in _TEST_FILES)
+    known = {hostile.name for hostile in HOSTILE} | set(re.findall(r"def (test_\w+)", tests))
+    assert len(rows) == 13 and all(named)
+    for name in (name for names in named for name in names):
+        tail = name.removeprefix("...")
+        assert any(each == tail or each.endswith(tail) and tail != name for each in known), name
+
+
+_TEST_FILES = ("test_sandbox.py", "test_code_answers.py")
 
 
 def test_what_is_missing_is_said() -> None:

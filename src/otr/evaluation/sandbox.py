@@ -171,7 +171,8 @@ def run_all(
     pool = ThreadPoolExecutor(min(num_workers, len(programs)))
     try:
         runs = [pool.submit(run_python, each, limits=limits, guards=guards) for each in programs]
-        for num_done, _ in enumerate(as_completed(runs), start=1):
+        for num_done, run in enumerate(as_completed(runs), start=1):
+            run.result()  # a sandbox that fails ends the rest
             if progress is not None:
                 progress(num_done, len(runs))
         return [run.result() for run in runs]
@@ -184,7 +185,8 @@ def protections(*, namespaces: bool = True) -> Protections:
     """Try what this machine offers, with a program that does nothing.
 
     namespaces: False leaves them out where they could be had.
-    Raises: UserError where not even limits and a user without rights can be had.
+    Raises: UserError where not even limits and a user without rights can be had. SandboxError
+    where the machine is too busy to tell.
     """
     if os.name != "posix":
         raise UserError("--run-code: needs Linux or macOS; this system cannot confine a program")
@@ -193,7 +195,9 @@ def protections(*, namespaces: bool = True) -> Protections:
         probe = Program(text="import random, decimal, collections")
         job = _job(probe, Limits(), namespaces=attempt) | {"token": "ready", "guards": None}
         ending = _launch(job, Limits())
-        problem = ending.report.get("error") or ending.report.get("stopped")
+        if "stopped" in ending.report:
+            raise SandboxError("a program that does nothing took too long; the machine is too busy")
+        problem = ending.report.get("error")
         if problem is None and ending.verdict == "ready finished":
             held = ending.report["guards"]
             return Protections(
