@@ -46,7 +46,8 @@ def harness_scores(
     scores: Scores = {}
     model: Any = None
     for spec in specs:
-        content = _load(spec)
+        manager = _manager(spec)
+        content = _load(spec, manager)
         settings = {
             name: evaluated.settings(text) | {"harness": import_module("lm_eval").__version__}
             for name, text in content.items()
@@ -61,7 +62,7 @@ def harness_scores(
             continue
         model = model or _model(evaluated, stop)
         cache = _cache(evaluated, digest(settings), restart)
-        results = _run(spec, model, evaluated, cache)
+        results = _run(spec, manager, model, evaluated, cache)
         fresh, rows = _read(results, entries)
         written.add(fresh, rows)
         scores |= fresh
@@ -82,13 +83,19 @@ def check_harness(engine: str, num_processes: int) -> None:
         raise UserError("harness: works in one process; start it without torchrun")
 
 
-def _load(spec: str) -> dict[str, str]:
-    """By the name in scores.json, a digest of each task's definition and documents; for a group,
-    of all its tasks'."""
+def _manager(spec: str) -> Any:
+    """What finds tasks. Reading the thousands that the harness brings takes a while, so they are
+    left out for a file."""
     from lm_eval.tasks import TaskManager  # pyright: ignore[reportMissingImports]
 
+    return TaskManager(include_defaults=not Path(spec).is_file())
+
+
+def _load(spec: str, manager: Any) -> dict[str, str]:
+    """By the name in scores.json, a digest of each task's definition and documents; for a group,
+    of all its tasks'."""
     try:
-        loaded = TaskManager().load([spec])
+        loaded = manager.load([spec])
         found = {
             PREFIX + name: digest([task.dump_config(), list(task.eval_docs)])
             for name, task in loaded["tasks"].items()
@@ -132,7 +139,9 @@ def _heed(stop: Callable[[], bool], folder: Path | None) -> None:
         raise Stopped(f"stopped; {kept}the same command goes on")
 
 
-def _run(spec: str, model: Any, evaluated: Evaluated, cache: Path | None) -> dict[str, Any]:
+def _run(
+    spec: str, manager: Any, model: Any, evaluated: Evaluated, cache: Path | None
+) -> dict[str, Any]:
     from lm_eval.evaluator import simple_evaluate  # pyright: ignore[reportMissingImports]
 
     if cache is not None:
@@ -140,6 +149,7 @@ def _run(spec: str, model: Any, evaluated: Evaluated, cache: Path | None) -> dic
     return simple_evaluate(
         model=model,
         tasks=[spec],
+        task_manager=manager,
         limit=evaluated.options.limit,
         use_cache=None if cache is None else str(cache),
         apply_chat_template=evaluated.prompts.style == "chat",
