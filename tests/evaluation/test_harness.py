@@ -158,7 +158,9 @@ def test_a_stopped_task_goes_on_and_a_finished_one_is_not_done_again(
     )
 
 
+# Looking for a name takes the harness through the thousands of tasks that it brings.
 @installed
+@pytest.mark.slow
 def test_a_task_that_cannot_be_loaded_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="harness: cannot load the task 'no_such_task'"):
         evaluate("demo-mid", [], harness=["no_such_task"], output=tmp_path / "x")

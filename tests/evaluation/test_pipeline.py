@@ -158,3 +158,22 @@ def test_a_bad_row_of_a_benchmark_file_is_named(tmp_path: Path, line: str, messa
     path.write_text(line + "\n")
     with pytest.raises(UserError, match=message):
         load_benchmarks([f"gsm8k={path}"])
+
+
+def test_programs_are_only_run_when_asked_for_and_this_is_said_before_the_model_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "one.jsonl"
+    row = {
+        "task_id": "some/0",
+        "prompt": "def one():\n",
+        "entry_point": "one",
+        "canonical_solution": "    return 1\n",
+        "test": "def check(candidate):\n    assert candidate() == 1\n",
+    }
+    path.write_text(json.dumps(row) + "\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "load_engine", lambda *words, **options: pytest.fail("loaded"))
+        with pytest.raises(UserError, match="humaneval are programs; --run-code runs them"):
+            evaluate("demo-weak", [f"humaneval={path}"], output=tmp_path / "x")
+    assert not (tmp_path / "x").exists()
