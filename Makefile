@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: setup demo test bench gpu faults fuzz families check-style fast oldest clean
+.PHONY: setup demo test bench gpu faults fuzz families harness check-style fast oldest clean
 
 setup: .venv/ready
 
@@ -40,6 +40,11 @@ bench: setup
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,python3)
 gpu:
 	PYTHONPATH=src:$(PYTHONPATH) $(GPU_PYTHON) -m benchmarks.gpu
+
+# lm-evaluation-harness, and its tests.
+harness: setup
+	$(BIN)/pip install --quiet --no-deps -r requirements/harness.txt
+	$(BIN)/pytest tests/evaluation/test_harness.py
 
 # Training killed 50 times at random moments, at least 20 of them inside a save, and gone on with.
 faults: setup

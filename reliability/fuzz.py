@@ -21,10 +21,10 @@ from otr.evaluation.scored_run import read_run
 from otr.objectives import objective_from_options
 from otr.pretrained import load_tokenizer
 from otr.report.report import write_report
+from otr.rows import read_rows
 from otr.study.file import load_study
 from otr.training.checkpoints import MANIFEST, why_broken
 from otr.training.config import Data, Run, load_run
-from otr.training.data import read_rows
 from otr.training.folder import standing
 from otr.training.tokens import tokenized_dataset
 

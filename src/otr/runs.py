@@ -10,6 +10,7 @@ checkpoints/       the trainer's own checkpoints, each with a manifest.json of i
 skipped/           batches of steps that were not finite, so not applied
 model/             safetensors and tokenizer, loads with `from_pretrained`
 scores.json, answers.jsonl   after an evaluation
+answers.partial/   of an evaluation that is not finished, its answers so far
 failed.json        of a run in a study, why it failed
 
 A study folder holds run folders, study.yaml, logs/ with what each run printed and, at the end,
@@ -44,6 +45,7 @@ COST = "cost.json"
 AUDIT = "audit.json"
 SCORES = "scores.json"
 ANSWERS = "answers.jsonl"
+PARTIAL = "answers.partial"
 FAILED = "failed.json"
 
 

@@ -97,9 +97,9 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.Mon
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
     def fail(*arguments, **options):
-        raise RuntimeError("out of memory")
+        raise RuntimeError("broken")
 
-    monkeypatch.setattr(pipeline, "generate", fail)
+    monkeypatch.setattr(pipeline, "load_engine", fail)
     with pytest.raises(RuntimeError):
         evaluate("demo-mid", ["demo/longer"], limit=1, output=tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
@@ -126,7 +126,6 @@ def test_gsm8k_is_read_from_a_file(tmp_path: Path) -> None:
         ({"benchmarks": ["dmeo"]}, "'dmeo' is not known; did you mean 'demo'"),
         ({"benchmarks": ["demo/in_domian"]}, "did you mean 'demo/in_domain'"),
         ({"benchmarks": ["demo", "demo/longer"]}, "'demo/longer' is given twice"),
-        ({"benchmarks": ["gsm8k"]}, "gsm8k=path/to/test.jsonl"),
         ({"benchmarks": ["gsm8k/hard"]}, "has no parts"),
         ({"benchmarks": ["gsm8k=nowhere.jsonl"]}, "nowhere.jsonl: no such file"),
         ({"samples": 0}, "at least 1"),
@@ -149,9 +148,9 @@ def test_what_cannot_be_is_refused_with_the_way_out(
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('{"question": "q"}', "row 1: needs a text 'answer', has"),
-        ('{"question": "q", "answer": "none"}', "row 1: the answer holds no number"),
-        ("", "holds no questions"),
+        ('{"question": "q"}', "line 1: needs a text 'answer', has"),
+        ('{"question": "q", "answer": "none"}', "line 1: the answer holds no number"),
+        ("", "holds no rows"),
     ],
 )
 def test_a_bad_row_of_a_benchmark_file_is_named(tmp_path: Path, line: str, message: str) -> None:
@@ -159,3 +158,22 @@ def test_a_bad_row_of_a_benchmark_file_is_named(tmp_path: Path, line: str, messa
     path.write_text(line + "\n")
     with pytest.raises(UserError, match=message):
         load_benchmarks([f"gsm8k={path}"])
+
+
+def test_programs_are_only_run_when_asked_for_and_this_is_said_before_the_model_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "one.jsonl"
+    row = {
+        "task_id": "some/0",
+        "prompt": "def one():\n",
+        "entry_point": "one",
+        "canonical_solution": "    return 1\n",
+        "test": "def check(candidate):\n    assert candidate() == 1\n",
+    }
+    path.write_text(json.dumps(row) + "\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "load_engine", lambda *words, **options: pytest.fail("loaded"))
+        with pytest.raises(UserError, match="humaneval are programs; --run-code runs them"):
+            evaluate("demo-weak", [f"humaneval={path}"], output=tmp_path / "x")
+    assert not (tmp_path / "x").exists()

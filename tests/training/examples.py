@@ -1,7 +1,7 @@
 """Rows, and the tokens that become of them."""
 
+from otr.rows import Row
 from otr.training.config import Data
-from otr.training.data import Row
 from otr.training.encoding import IGNORED
 from otr.training.tokens import tokenized_dataset
 

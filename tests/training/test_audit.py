@@ -2,10 +2,10 @@
 
 import pytest
 
+from otr.rows import Row, read_rows
 from otr.terminal import visible
 from otr.training.audit import audit, audit_lines
 from otr.training.config import Data
-from otr.training.data import Row, read_rows
 from otr.training.tokens import tokenized_dataset
 
 from . import chat_models

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from otr.errors import UserError
+from otr.rows import read_rows
 from otr.training.config import Data
-from otr.training.data import read_rows
 from otr.training.encoding import IGNORED
 from otr.training.tokens import tokenized_dataset
 

@@ -5,10 +5,10 @@ import json
 import pytest
 
 from otr.errors import UserError
+from otr.rows import Row
 from otr.training.columns import columns
 from otr.training.config import Data
 from otr.training.conversation import conversation
-from otr.training.data import Row
 
 CALL = {
     "type": "function",

@@ -9,10 +9,10 @@ import pyarrow.parquet
 import pytest
 
 from otr.errors import UserError
+from otr.rows import Row, read_rows
 from otr.training.columns import check_texts, columns
 from otr.training.config import Data
 from otr.training.conversation import conversation
-from otr.training.data import Row, read_rows
 
 from .chat_models import DATA
 

@@ -1,10 +1,15 @@
 """Answer rules: what counts as the answer in a text, and when two answers are the same."""
 
+import operator
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal
 
-from otr.errors import UserError, suggestion
+from otr.evaluation.choices import chosen_letter
+from otr.evaluation.mathematics import find_answer
+from otr.evaluation.short_answers import bbeh_answer, bbeh_reference, plain_answer, same_in_bbeh
+from otr.evaluation.sources import source_of
 
 
 def last_symbols(text: str) -> str | None:
@@ -55,11 +60,28 @@ def _plain(number: str) -> str:
     return "0" if written in ("-0", "") else written
 
 
-RULES: dict[str, Callable[[str], str | None]] = {"symbols": last_symbols, "number": final_number}
-"""What finds the answer in a text, written so that equal answers are equal strings."""
+@dataclass(frozen=True, kw_only=True)
+class TextRule:
+    """A rule that compares texts."""
 
-BENCHMARK_RULES = {"demo": "symbols", "gsm8k": "number"}
-"""The rule of each known benchmark."""
+    find: Callable[[str], str | None]
+    """The answer in an output, or None."""
+
+    of_reference: Callable[[str], str | None]
+    """The same for a reference."""
+
+    same: Callable[[str, str], bool] = operator.eq
+    """Whether an answer is the reference's."""
+
+
+RULES = {
+    "symbols": TextRule(find=last_symbols, of_reference=last_symbols),
+    "number": TextRule(find=final_number, of_reference=final_number),
+    "choice": TextRule(find=chosen_letter, of_reference=chosen_letter),
+    "bbeh": TextRule(find=bbeh_answer, of_reference=bbeh_reference, same=same_in_bbeh),
+    "text": TextRule(find=plain_answer, of_reference=plain_answer),
+}
+"""The rules that need nothing but texts; `math` and `code` are in `otr.evaluation.grading`."""
 
 
 def rule_name(benchmark: str) -> str:
@@ -68,28 +90,26 @@ def rule_name(benchmark: str) -> str:
     `demo/longer` and `gsm8k=some/file.jsonl` have the rules of `demo` and `gsm8k`.
     Raises: UserError if the benchmark is unknown.
     """
-    family = benchmark.split("=", 1)[0].split("/", 1)[0]
-    if family not in BENCHMARK_RULES:
-        raise UserError(
-            f"benchmark: {family!r} is not known{suggestion(family, BENCHMARK_RULES)}; "
-            f"known are {', '.join(BENCHMARK_RULES)}"
-        )
-    return BENCHMARK_RULES[family]
+    return source_of(benchmark).rule
 
 
 def extract(text: str, benchmark: str) -> str | None:
-    """The answer in a text by the rule of a benchmark, or None."""
-    return RULES[rule_name(benchmark)](text)
+    """The answer in a text by the rule of a benchmark, or None; of a program, the whole text."""
+    rule = rule_name(benchmark)
+    if rule == "math":
+        return find_answer(text)
+    return text if rule == "code" else RULES[rule].find(text)
 
 
 def grade(output: str, reference: str, benchmark: str) -> bool:
     """Whether a model's output gives the reference answer, by the rule of a benchmark.
 
-    `reference` may be the answer alone or a whole worked solution. An output without an answer
-    is wrong.
-    Raises: UserError if the benchmark is unknown, or the reference holds no answer.
+    `benchmark` is a name as on the command line; its data are not read. `reference` may be the
+    answer alone or a whole worked solution (of mathematics, one with a box). An output without an
+    answer is wrong.
+    Raises: UserError if the benchmark is unknown, its answers are programs, or the reference holds
+    no answer.
     """
-    wanted = extract(reference, benchmark)
-    if wanted is None:
-        raise UserError(f"{benchmark}: the reference {reference!r} holds no answer")
-    return extract(output, benchmark) == wanted
+    from otr.evaluation.grading import grade_alone
+
+    return grade_alone(output, reference, source_of(benchmark))

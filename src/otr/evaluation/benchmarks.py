@@ -1,12 +1,13 @@
 """Benchmarks: questions, the rule that finds their answers, and how long an answer may be."""
 
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from otr.demo import tasks
 from otr.errors import UserError, suggestion
-from otr.evaluation.answers import BENCHMARK_RULES, extract, rule_name
-from otr.runs import read_jsonl
+from otr.evaluation.questions import read_questions
+from otr.evaluation.sources import Source, source_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,19 +26,40 @@ class Question:
     category: str
     """The part of the benchmark it belongs to, for scores by category."""
 
+    messages: tuple[Mapping[str, str], ...] = ()
+    """What a chat model sees, `role` and `content` each; none if the benchmark has no such prompt."""
+
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """What else its rule needs: a unit, an allowed error, the tests of a program."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
     """Questions that are scored together."""
 
     name: str
-    """The key in scores.json; its family, up to a slash, has the answer rule."""
+    """The key in scores.json."""
 
     questions: tuple[Question, ...]
     """In a fixed order, categories interleaved."""
 
     max_new_tokens: int
     """Longest answer; a longer one is cut and counted as truncated."""
+
+    rule: str
+    """How answers are found and compared; see `otr.evaluation.grading`."""
+
+    stop: tuple[str, ...] = ()
+    """Texts that end an answer, as its end token does; not part of it."""
+
+    tolerance: float = 0.0
+    """Relative error that a decimal number may have."""
+
+    temperature: float = 0.0
+    """What its published scores were sampled at; 0 is greedy."""
+
+    samples: int = 1
+    """How many answers a question its published scores were taken over."""
 
 
 DEMO = "demo"
@@ -48,42 +70,59 @@ _DEMO_PARTS = tuple(f"{DEMO}/{part}" for part in tasks.PARTS)
 
 
 def load_benchmarks(names: list[str], limit: int | None = None) -> list[Benchmark]:
-    """The benchmarks named: `demo` for all its parts, one part, or `gsm8k=path.jsonl`.
+    """The benchmarks named: `demo` for all its parts, one part, a name in the catalogue (from the
+    hub, or `gsm8k=path.jsonl`), or a YAML file.
 
     `limit` keeps the first questions of each.
-    Raises: UserError if a name is unknown, given twice, or its file cannot be used.
+    Raises: UserError if a name is unknown, given twice, or its data cannot be used.
     """
     if not names:
         raise UserError(f"benchmark: name at least one, for example {DEMO}")
     if limit is not None and limit < 1:
         raise UserError(f"limit: must be at least 1, is {limit}")
     expanded = [part for name in names for part in (_DEMO_PARTS if name == DEMO else (name,))]
-    benchmarks = [_load(name) for name in expanded]
-    loaded = [benchmark.name for benchmark in benchmarks]
+    sources = [source_of(name) for name in expanded]
+    loaded = [source.name for source in sources]
     twice = sorted({name for name in loaded if loaded.count(name) > 1})
     if twice:
         raise UserError(f"benchmark: {twice[0]!r} is given twice; name it once")
+    benchmarks = [_load(source) for source in sources]
     return [replace(each, questions=each.questions[:limit]) for each in benchmarks]
 
 
-def _load(name: str) -> Benchmark:
-    family, equals, path = name.partition("=")
-    rule_name(family)
-    if family in _DEMO_PARTS:
-        return _demo_part(family)
-    if family.startswith(f"{DEMO}/"):
-        raise UserError(
-            f"benchmark: there is no part {family!r}{suggestion(family, _DEMO_PARTS)}; "
-            f"there are {', '.join(_DEMO_PARTS)}"
+def _load(source: Source) -> Benchmark:
+    if source.file is None:
+        return _demo_part(source.name)
+    described = source.file
+    questions = tuple(
+        Question(
+            id=f"{source.name}/{row.id}",
+            prompt=row.prompt,
+            reference=row.reference,
+            category=row.category or source.name,
+            messages=tuple(row.messages),
+            details=row.details,
         )
-    if family not in BENCHMARK_RULES:
-        raise UserError(f"benchmark: {family!r} has no parts; name {family.split('/')[0]!r}")
-    if not equals or not path:
-        raise UserError(f"benchmark: say where {family} lies, as {family}=path/to/test.jsonl")
-    return _gsm8k(Path(path).expanduser())
+        for row in read_questions(source)
+    )
+    return Benchmark(
+        name=source.name,
+        questions=questions,
+        max_new_tokens=described.max_new_tokens,
+        rule=described.answer.rule,
+        stop=tuple(described.stop),
+        tolerance=described.answer.tolerance,
+        temperature=described.sampling.temperature,
+        samples=described.sampling.samples,
+    )
 
 
 def _demo_part(name: str) -> Benchmark:
+    if name not in _DEMO_PARTS:
+        raise UserError(
+            f"benchmark: there is no part {name!r}{suggestion(name, _DEMO_PARTS)}; "
+            f"there are {', '.join(_DEMO_PARTS)}"
+        )
     problems = tasks.evaluation_problems()[name.removeprefix(f"{DEMO}/")]
     questions = tuple(
         Question(
@@ -94,27 +133,4 @@ def _demo_part(name: str) -> Benchmark:
         )
         for number, problem in enumerate(problems)
     )
-    return Benchmark(name=name, questions=questions, max_new_tokens=48)
-
-
-def _gsm8k(path: Path) -> Benchmark:
-    questions = []
-    for number, row in enumerate(read_jsonl(path)):
-        for field in ("question", "answer"):
-            if not isinstance(row.get(field), str):
-                raise UserError(
-                    f"{path}, row {number + 1}: needs a text {field!r}, has {sorted(row)}"
-                )
-        if extract(row["answer"], "gsm8k") is None:
-            raise UserError(f"{path}, row {number + 1}: the answer holds no number")
-        questions.append(
-            Question(
-                id=f"gsm8k/{number}",
-                prompt=row["question"] + "\n",
-                reference=row["answer"],
-                category="gsm8k",
-            )
-        )
-    if not questions:
-        raise UserError(f"{path}: holds no questions")
-    return Benchmark(name="gsm8k", questions=tuple(questions), max_new_tokens=400)
+    return Benchmark(name=name, questions=questions, max_new_tokens=48, rule="symbols")

@@ -12,9 +12,9 @@ from transformers import PreTrainedTokenizerBase
 from trl.trainer.sft_config import SFTConfig
 
 from otr.errors import UserError
+from otr.rows import Row, read_rows
 from otr.training.columns import columns
 from otr.training.config import Data, Run
-from otr.training.data import Row, read_rows
 from otr.training.tokens import tokenized_dataset
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from otr.errors import UserError, suggestion
+from otr.rows import Row
 from otr.training.config import Data
-from otr.training.data import Row
 
 Kind = Literal["messages", "completion", "text"]
 

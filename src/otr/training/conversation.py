@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from otr.errors import UserError, suggestion
+from otr.rows import Row
 from otr.training.columns import Columns, text_of
 from otr.training.config import Data
-from otr.training.data import Row
 
 Message = dict[str, Any]
 

@@ -17,6 +17,7 @@ from otr import runs
 from otr.errors import ProcessLost, UserError
 from otr.objectives import Objective, objective_from_options, options_of
 from otr.pretrained import load_model, load_tokenizer
+from otr.rows import read_rows
 from otr.signals import Stopped, noted_signals
 from otr.training.agreement import agreed
 from otr.training.audit import Audit, audit
@@ -24,7 +25,6 @@ from otr.training.budget import UNREACHED_STEPS, TimeBudget, check_budget
 from otr.training.checkpoints import latest
 from otr.training.config import Run, to_yaml
 from otr.training.cost import Clock, StartClock, StopClock, write_cost
-from otr.training.data import read_rows
 from otr.training.environment import data_sha256, environment
 from otr.training.folder import (
     GrowingFiles,

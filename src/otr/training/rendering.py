@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerBase
 
 from otr.errors import UserError
+from otr.rows import Row
 from otr.training.columns import Columns
-from otr.training.data import Row
 
 Span = tuple[int, int]
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from transformers import PreTrainedTokenizerBase
 
 from otr.errors import UserError
+from otr.rows import Row
 from otr.training.chat import chat_renderings
 from otr.training.columns import Columns, check_texts, columns
 from otr.training.config import Data
 from otr.training.conversation import conversation
-from otr.training.data import Row
 from otr.training.encoding import Encoder, Example, encoded
 from otr.training.rendering import Rendering, plain_rendering
 

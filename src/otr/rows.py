@@ -1,4 +1,4 @@
-"""Rows of training data, and where each of them came from."""
+"""Rows of data from files, folders and the hub, and where each of them came from."""
 
 import csv
 import json
@@ -23,12 +23,20 @@ class Row:
     origin: str
 
 
-def read_rows(source: str, *, split: str = "train", limit: int | None = None) -> list[Row]:
+def read_rows(
+    source: str,
+    *,
+    split: str = "train",
+    limit: int | None = None,
+    configuration: str | None = None,
+    revision: str | None = None,
+) -> list[Row]:
     """The rows of a file, of the files of a folder in the order of their names, or of a hub id.
 
     A .json file may hold an array of objects or one object a line, and so may a .jsonl file.
     All columns of a .csv are text. In .parquet and hub data, fields of nested objects that are
-    null are left out: those formats give every object the fields of all others.
+    null are left out: those formats give every object the fields of all others. Of a hub id,
+    `configuration` and `revision` choose among its subsets and its versions.
 
     Raises: UserError with file and line if it is missing, empty or cannot be read.
     """
@@ -38,7 +46,7 @@ def read_rows(source: str, *, split: str = "train", limit: int | None = None) ->
     elif path.exists() or _looks_like_a_path(source):
         rows = _file_rows(path)
     else:
-        rows = _hub_rows(source, split)
+        rows = hub_rows(source, split, configuration, revision)
     found = list(islice(rows, limit))
     if not found:
         raise UserError(f"{source}: holds no rows")
@@ -188,18 +196,26 @@ def _saved_rows(folder: Path, split: str) -> Iterator[Row]:
         splits = [str(name) for name in dataset]
         if split not in splits:
             raise UserError(
-                f"{folder}: has no split {split!r}, only {', '.join(splits)}; set data.split"
+                f"{folder}: has no split {split!r}, only {', '.join(splits)}; name one of them"
                 f"{suggestion(split, splits)}"
             )
         dataset = dataset[split]
     yield from _dataset_rows(dataset, str(folder))
 
 
-def _hub_rows(name: str, split: str) -> Iterator[Row]:
+def hub_rows(
+    name: str, split: str, configuration: str | None = None, revision: str | None = None
+) -> Iterator[Row]:
+    """The rows of a hub dataset.
+
+    Raises: UserError if this machine cannot reach it, or it has no such split.
+    """
     import datasets
 
+    chosen = {"name": configuration, "revision": revision}
+    options: dict[str, Any] = {k: value for k, value in chosen.items() if value is not None}
     try:
-        dataset = datasets.load_dataset(name, split=split)
+        dataset = datasets.load_dataset(name, split=split, **options)
     except Exception as error:
         # The hub client, datasets and the network each raise their own kinds here.
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -1,0 +1,57 @@
+"""Multiple choice: the letter that an answer chooses."""
+
+import re
+
+from otr.evaluation.mathematics import boxed
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+_LETTER = r"(?:\\(?:text|textbf|mathrm|mathbf)\s*\{\s*)?[*_`\"'$]*[\[(]?\s*([A-Z])(?![A-Za-z0-9'\u2019])\s*[\])]?"
+_STATED = re.compile(
+    r"(?:answer|option|choice)\**\s*(?:is|are|:|=|would\s+be|must\s+be|should\s+be)\s*:?\s*\**\s*"
+    r"(?:definitely|clearly|therefore|thus|indeed)?\s*(?:the\s+)?(?:option|choice|letter)?\s*"
+    + _LETTER,
+    re.IGNORECASE,
+)
+_ALONE = re.compile(r"^\W*(?:option|choice)?\W*([A-Z])(?:[).:\]]|\W*$)", re.IGNORECASE)
+_IN_BRACKETS = re.compile(r"\(([A-Z])\)")
+_STANDING = re.compile(r"(?<![A-Za-z0-9'\\])([A-Z])(?![A-Za-z0-9'\u2019])")
+
+
+def chosen_letter(text: str) -> str | None:
+    r"""The letter that a text chooses, as a capital.
+
+    In this order: the last \boxed{…}; the last "answer is (C)", "Answer: C" and the like; a last or
+    else a first line that is only a letter, or begins with one and a bracket or full stop; the
+    last letter in brackets; the last letter that stands alone in the last line, unless it is the
+    word `A` or `I`.
+    """
+    if (inside := boxed(text)) is not None:
+        found = re.match(r"\s*" + _LETTER, inside)
+        if found:
+            return found.group(1)
+    # IGNORECASE is for the words; a letter chosen is a capital, or the only one in brackets.
+    stated = [found.group(1) for found in _STATED.finditer(text) if _is_chosen(found)]
+    if stated:
+        return stated[-1].upper()
+    lines = [line for line in text.splitlines() if line.strip()]
+    for line in (*lines[-1:], *lines[:1]):
+        if (found := _ALONE.match(line)) and found.group(1).isupper():
+            return found.group(1)
+    bracketed = _IN_BRACKETS.findall(text)
+    if bracketed:
+        return bracketed[-1]
+    letters = [
+        found.group(1)
+        for found in _STANDING.finditer(lines[-1] if lines else "")
+        if not (found.group(1) in "AI" and re.match(r"\s+[a-z]", lines[-1][found.end() :]))
+    ]
+    return letters[-1] if letters else None
+
+
+def _is_chosen(found: re.Match[str]) -> bool:
+    letter = found.group(1)
+    rest = found.string[found.end(1) : found.end(1) + 2]
+    if letter.islower():
+        return rest[:1] in (")", "]") or not rest.strip(".* \n")
+    return not (letter in "AI" and re.match(r"\s[a-z]", rest))

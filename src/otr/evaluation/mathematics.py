@@ -1,0 +1,286 @@
+r"""Answers in mathematics: where one stands in a text, and when two are the same.
+
+An answer is found in a text (`find_answer`), taken apart at its commas, brackets and unions
+(`same_answer`), and its parts are compared as texts, as exact numbers, or else by `leaf`, which
+needs a computer algebra system and runs elsewhere (`otr.evaluation.symbolic`). Without one, what
+cannot be told cheaply is None.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+from otr.evaluation.latex import normalized
+from otr.evaluation.numbers import number_of, same_number
+
+Leaf = Callable[[str, str], bool | None]
+"""Whether two normalised expressions, answer and reference, are the same; None: cannot be told."""
+
+# Longer answers are no answers; the limit bounds what matching and parsing may cost.
+LONGEST_ANSWER = 1000
+
+_ANSWER_IS = re.compile(r"(?:final\s+answer|answer)\**\s*(?:is|are|:|=)\s*:?\**\s*", re.IGNORECASE)
+_MATH = re.compile(r"\$\$?([^$]+)\$\$?|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
+_JOINED = re.compile(r"(?:\s|,|;|and|or|\\text|[{}])*")
+_LAST_NUMBER = re.compile(
+    r"[-\u2212]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.\d+|(?<=\d))(?:/\d+)?%?"
+)
+
+
+def boxed(text: str) -> str | None:
+    r"""What the last \boxed{…} (or \fbox{…}) with balanced braces holds."""
+    found = None
+    for start in re.finditer(r"\\f?boxed\s*(\{|\S)", text):
+        if start.group(1) != "{":
+            found = start.group(1)
+            continue
+        depth = 0
+        for place in range(start.end(1) - 1, min(len(text), start.end(1) + LONGEST_ANSWER)):
+            character = text[place]
+            if text[place - 1] == "\\":
+                continue
+            depth += (character == "{") - (character == "}")
+            if depth == 0:
+                found = text[start.end(1) : place]
+                break
+    return found.strip() if found is not None and found.strip() else None
+
+
+def find_answer(text: str) -> str | None:
+    r"""The answer that a text gives: the last \boxed{…}; without one, what follows the last
+    "answer is" or "answer:" on its line, or `####`; else the last formula in dollar signs on the
+    last line, or the last number of the text.
+    """
+    if (inside := boxed(text)) is not None:
+        return inside
+    marks = list(_ANSWER_IS.finditer(text))
+    if marks:
+        stated = _stated(text[marks[-1].end() :])
+        if stated:
+            return stated
+    _, marker, rest = text.partition("####")
+    if marker and rest.strip():
+        return rest.strip().split("\n", 1)[0].strip()
+    lines = text.strip().splitlines()
+    formulas = list(_MATH.finditer(lines[-1])) if lines else []
+    if formulas:
+        return _formulas_at(lines[-1], formulas[-1].start())
+    numbers = [found.group() for found in _LAST_NUMBER.finditer(text) if found.group()]
+    return numbers[-1] if numbers else None
+
+
+def _stated(rest: str) -> str | None:
+    """The answer at the beginning of a text: its formulas, or its first sentence."""
+    first = _MATH.search(rest)
+    line = rest.split("\n", 1)[0] if rest.strip() else ""
+    if first and not rest[: first.start()].strip(" \n:*"):
+        return _formulas_at(rest, first.start())
+    line = re.split(r"\s*I hope it is correct|(?<!\d)\.(?=\s|$)|\.(?=\s*$)|(?<=\d)\.\s", line)[0]
+    line = line.strip(" *:")
+    return line[:LONGEST_ANSWER] or None
+
+
+def _formulas_at(text: str, start: int) -> str | None:
+    """The formulas from a place on that only commas, `and` or `or` stand between."""
+    parts: list[str] = []
+    place = start
+    while formula := _MATH.match(text, place):
+        parts.append(next(group for group in formula.groups() if group is not None).strip())
+        place = _gap(text, formula.end())
+    return ", ".join(parts)[:LONGEST_ANSWER] or None
+
+
+def _gap(text: str, place: int) -> int:
+    between = _JOINED.match(text, place)
+    assert between is not None
+    return between.end()
+
+
+def same_answer(
+    answer: str,
+    reference: str,
+    *,
+    tolerance: float = 0.0,
+    absolute: float = 0.0,
+    unit: str | None = None,
+    leaf: Leaf | None = None,
+) -> bool | None:
+    """Whether an answer is the reference; None if that cannot be told without `leaf`.
+
+    Several answers are compared in any order, tuples and intervals with their brackets in theirs.
+    `tolerance` is relative and `absolute` is not; they are for numbers of which one is written as
+    a decimal. `unit` may follow the answer or not.
+    """
+    if len(answer) > LONGEST_ANSWER:
+        return False
+
+    def same(one: str, other: str) -> bool | None:
+        if one == other:
+            return True
+        numbers = number_of(one), number_of(other)
+        if numbers[0] is not None and numbers[1] is not None:
+            return same_number(numbers[0], numbers[1], tolerance, absolute)
+        if _is_word(one) and _is_word(other):
+            return one.casefold() == other.casefold()
+        return None if leaf is None else leaf(one, other)
+
+    wanted, given = _without_unit(reference, unit), _without_unit(answer, unit)
+    if wanted == given:
+        return bool(wanted)
+    if not given or not wanted:
+        return False
+    whole = number_of(given), number_of(wanted)
+    if whole[0] is not None and whole[1] is not None:
+        if same_number(whole[0], whole[1], tolerance, absolute):
+            return True
+    return _same_list(_elements(given), _elements(wanted), same)
+
+
+@lru_cache(maxsize=100_000)
+def _without_unit(text: str, unit: str | None) -> str:
+    text = normalized(text)
+    unit = normalized(unit) if unit else ""
+    if unit and text.endswith(unit) and text != unit:
+        text = text[: -len(unit)]
+    return text
+
+
+def _is_word(text: str) -> bool:
+    return text.isalpha() and len(text) > 1
+
+
+def _same_list(given: Sequence[str], wanted: Sequence[str], same: Leaf) -> bool | None:
+    """Whether two lists hold the same elements, each as often, in any order."""
+    if len(given) != len(wanted):
+        return _same_tuple_without_brackets(given, wanted, same)
+    return _matched(given, wanted, lambda one, other: _same_element(one, other, same))
+
+
+def _same_tuple_without_brackets(
+    given: Sequence[str], wanted: Sequence[str], same: Leaf
+) -> bool | None:
+    """`2, 4` is `(2, 4)`, in this order."""
+    for one, many, flipped in ((given, wanted, True), (wanted, given, False)):
+        if len(one) == 1 and len(many) > 1:
+            bracketed = _bracketed(one[0])
+            if bracketed and bracketed[0] == "()" and len(bracketed[1]) == len(many):
+                pairs = zip(bracketed[1], many, strict=True)
+                return _all(
+                    _same_element(*(pair if flipped else pair[::-1]), same) for pair in pairs
+                )
+    return False
+
+
+def _matched(given: Sequence[str], wanted: Sequence[str], same: Leaf) -> bool | None:
+    """Whether each given element can be paired with a wanted one that is the same."""
+    remaining = list(given)
+    undecided = False
+    for element in wanted:
+        verdicts = [(same(one, element), one) for one in remaining] if len(remaining) < 65 else []
+        found = next((one for verdict, one in verdicts if verdict), None)
+        if found is not None:
+            remaining.remove(found)
+        elif any(verdict is None for verdict, _ in verdicts):
+            undecided = True
+        else:
+            return False
+    return None if undecided else True
+
+
+def _same_element(one: str, other: str, same: Leaf) -> bool | None:
+    if one == other:
+        return True
+    pair = _without_names(one, other)
+    if pair is None:
+        return False
+    one, other = pair
+    if one == other:
+        return True
+    unions = _split(one, "\\cup"), _split(other, "\\cup")
+    if len(unions[0]) > 1 and len(unions[1]) > 1:
+        if len(unions[0]) != len(unions[1]):
+            return False
+        return _matched(*unions, lambda a, b: _same_element(a, b, same))
+    brackets = _bracketed(one), _bracketed(other)
+    if brackets[0] and brackets[1]:
+        (kind, parts), (other_kind, other_parts) = brackets
+        if kind != other_kind or len(parts) != len(other_parts):
+            return False
+        if kind == "{}":
+            return _matched(parts, other_parts, lambda a, b: _same_element(a, b, same))
+        return _all(_same_element(a, b, same) for a, b in zip(parts, other_parts, strict=True))
+    return same(one, other)
+
+
+def _all(verdicts) -> bool | None:
+    undecided = False
+    for verdict in verdicts:
+        if verdict is False:
+            return False
+        undecided = undecided or verdict is None
+    return None if undecided else True
+
+
+_NAMED = re.compile(r"^((?:\\angle)?\\?[A-Za-z]+)[A-Za-z_{}\\,'0-9]*(?:\([A-Za-z,]*\))?=([^=<>]+)$")
+
+
+def _without_names(one: str, other: str) -> tuple[str, str] | None:
+    """Both without a name before an equals sign; None if they give values to different names."""
+    names = _NAMED.match(one), _NAMED.match(other)
+    if names[0] and names[1] and names[0].group(1) != names[1].group(1):
+        return None
+    return (
+        names[0].group(2) if names[0] else one,
+        names[1].group(2) if names[1] else other,
+    )
+
+
+@lru_cache(maxsize=100_000)
+def _elements(text: str) -> tuple[str, ...]:
+    r"""The answers in a list or a set, each a\pm b being two."""
+    if text.startswith("\\{") and _closes_last(text, 1):
+        text = text[2:-2]
+    parts = [part for part in _split(text, ",") if part]
+    # `x=1,2` and `x=1,x=2` are the same.
+    elements: list[str] = []
+    for part in parts:
+        if "\\pm" in part and part.count("\\pm") == 1:
+            before, after = part.split("\\pm")
+            elements += [f"{before}+{after}" if before else after, f"{before}-{after}"]
+        else:
+            elements.append(part)
+    return tuple(elements)
+
+
+@lru_cache(maxsize=100_000)
+def _bracketed(text: str) -> tuple[str, tuple[str, ...]] | None:
+    r"""The brackets, such as `(]`, and the parts of a tuple, an interval or a set."""
+    if text.startswith("\\{") and text.endswith("\\}") and _closes_last(text, 1):
+        return "{}", tuple(_split(text[2:-2], ","))
+    if len(text) < 3 or text[0] not in "([" or text[-1] not in ")]" or not _closes_last(text, 0):
+        return None
+    parts = tuple(_split(text[1:-1], ","))
+    return (text[0] + text[-1], parts) if len(parts) > 1 else None
+
+
+def _closes_last(text: str, start: int) -> bool:
+    """Whether the bracket at a place is closed by the last character of the text."""
+    depth = 0
+    for place in range(start, len(text)):
+        depth += (text[place] in "([{") - (text[place] in ")]}")
+        if depth == 0:
+            return place == len(text) - 1
+    return False
+
+
+def _split(text: str, separator: str) -> list[str]:
+    """The parts between separators that stand in no bracket."""
+    parts, depth, start, place = [], 0, 0, 0
+    while place < len(text):
+        depth += (text[place] in "([{") - (text[place] in ")]}")
+        if depth == 0 and text.startswith(separator, place):
+            parts.append(text[start:place])
+            start = place = place + len(separator)
+        else:
+            place += 1
+    return [*parts, text[start:]]
