@@ -26,8 +26,8 @@ measured by putting known values in its place.
 |---|---|---|
 {counts}
 
-**Refused** means that `OTRTrainer` raises a `ValueError` at construction, with the reason below, and trains
-nothing. **Not built** says nothing of the fused head: the tiny model could not be made here.
+**Refused** means that `OTRTrainer` raises an error at construction, with the reason below, and trains
+nothing; a `ValueError` of its own but where the reason says `SFTTrainer`. **Not built** says nothing of the fused head: the tiny model could not be made here.
 
 ## Passes
 
@@ -78,7 +78,7 @@ def document() -> str:
         rounded=results["rounded_tolerance"],
         same=sum(each["step"]["own_loss"] == "same" for each in by_status["passes"]),
         unshifted=", ".join(_with_own_loss(by_status["passes"], "unshifted")),
-        other=f"; {others} make another" if others else "",
+        other=f"; of {others} neither was had" if others else "",
         counts="\n".join(counts),
         passes="\n".join(map(_passing_line, by_status["passes"])),
         refused=reasons["refused"],
