@@ -5,15 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig
-
 from otr.errors import UserError
 from otr.evaluation.benchmarks import Benchmark, load_benchmarks
 from otr.evaluation.engines import ENGINES, check_engine, load_engine
 from otr.evaluation.evaluated import Evaluated, Options
 from otr.evaluation.generation import encoded, num_positions
 from otr.evaluation.grading import Item, grade_all
-from otr.evaluation.identity import benchmark_digest, model_digest
+from otr.evaluation.identity import benchmark_digest, model_config, model_digest
 from otr.evaluation.partial import PartialAnswers, remove_partial
 from otr.evaluation.processes import join_processes
 from otr.evaluation.prompts import Prompts
@@ -215,9 +213,10 @@ def _answers(
 
 def _check_prompts(evaluated: Evaluated, requests: Sequence[Request]) -> None:
     """Find a prompt that is too long before the model is loaded."""
-    if not requests:
+    config = model_config(evaluated.location) if requests else None
+    if config is None:
         return
-    positions = num_positions(AutoConfig.from_pretrained(evaluated.location))
+    positions = num_positions(config)
     for request in requests:
         if request.sample == 0:
             encoded(evaluated.prompts.tokenizer, request, positions)
