@@ -12,6 +12,7 @@ from otr.evaluation.benchmarks import DEMO, VALIDATION, Benchmark, load_benchmar
 from otr.evaluation.generation import Generated, Progress, generate
 from otr.evaluation.scores import score
 from otr.pretrained import load_model, load_tokenizer
+from otr.redaction import redacted
 from otr.runs import (
     ANSWERS,
     CONFIG,
@@ -19,6 +20,7 @@ from otr.runs import (
     model_folder,
     read_json,
     read_jsonl,
+    refuse_links,
     write_json,
     write_jsonl,
 )
@@ -71,7 +73,7 @@ def evaluate(
         )
         rows.extend(_graded(group, answers))
     settings = {
-        "model": model_or_run,
+        "model": redacted(model_or_run),
         "samples": samples,
         "temperature": temperature,
         "limit": limit,
@@ -166,6 +168,7 @@ def _by_question(rows: list[Row]) -> list[list[bool]]:
 
 def _write(folder: Path, scores: dict[str, Any], rows: list[Row]) -> None:
     """Write both files, keeping what is there of other benchmarks for the same model."""
+    refuse_links(folder)
     folder.mkdir(parents=True, exist_ok=True)
     old_scores = read_json(folder / SCORES) if (folder / SCORES).is_file() else {}
     model = next(iter(scores.values()))["model"]

@@ -34,6 +34,7 @@ def read_groups(folders: list[Path]) -> list[Group]:
     """
     groups, single = [], {}
     for folder in folders:
+        runs.refuse_links(folder)
         if (folder / runs.RESULTS).is_file():
             groups.append(_study(folder))
         elif (folder / runs.CONFIG).is_file():
@@ -58,6 +59,7 @@ def _study(folder: Path) -> Group:
             for method in results["methods"]
         }
         title = str(results["title"])
+        _require_inside(folder, [run for method in kept.values() for run in method])
     except (KeyError, TypeError) as error:
         raise UserError(
             f"{folder / runs.RESULTS}: not a study's results, {str(error)[:_LONGEST_ERROR]} is "
@@ -70,6 +72,14 @@ def _study(folder: Path) -> Group:
         run_folders=kept,
         tokens=runs.read_json(tokens) if tokens.is_file() else None,
     )
+
+
+def _require_inside(folder: Path, kept: list[Path]) -> None:
+    """A study's runs lie in its own folder; a changed results.json could name any other's."""
+    for run in kept:
+        if run.parent != folder or run.name in ("", ".", ".."):
+            raise UserError(f"{folder / runs.RESULTS}: {str(run)!r} is not a run of this study")
+        runs.refuse_links(run)
 
 
 def optional_json(path: Path) -> dict[str, Any]:
