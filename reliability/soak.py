@@ -15,6 +15,9 @@ from scipy.stats import theilslopes
 from otr import runs
 from otr.demo.regimes import REGIMES, data_section, write_demonstrations
 
+MOST_GROWTH_MB = 5.0
+"""Above it, a run of 10,000 steps counts as leaking."""
+
 _POLL_SECONDS = 0.1
 _MOST_SAMPLES = 1500
 _TAIL_BYTES = 4096

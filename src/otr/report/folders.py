@@ -26,6 +26,9 @@ class Group:
     tokens: dict[str, Any] | None = None
     """tokens.json, where there is one."""
 
+    folder: Path | None = None
+    """The study's."""
+
 
 def read_groups(folders: list[Path]) -> list[Group]:
     """The studies, one a group, and then all single runs in one.
@@ -52,7 +55,7 @@ def read_groups(folders: list[Path]) -> list[Group]:
 
 
 def _study(folder: Path) -> Group:
-    results = runs.read_json(folder / runs.RESULTS)
+    results = runs.read_as(folder / runs.RESULTS, dict[str, Any])
     try:
         kept = {
             method["label"]: [folder / run for run in method["runs"]]
@@ -60,7 +63,9 @@ def _study(folder: Path) -> Group:
         }
         title = str(results["title"])
         _require_inside(folder, [run for method in kept.values() for run in method])
-    except (KeyError, TypeError) as error:
+    except UserError:
+        raise
+    except (LookupError, TypeError, ValueError) as error:
         raise UserError(
             f"{folder / runs.RESULTS}: not a study's results, {str(error)[:_LONGEST_ERROR]} is "
             "missing; otr compare writes it anew"
@@ -70,7 +75,8 @@ def _study(folder: Path) -> Group:
         title=title,
         results=results,
         run_folders=kept,
-        tokens=runs.read_json(tokens) if tokens.is_file() else None,
+        tokens=runs.read_as(tokens, dict[str, Any]) if tokens.is_file() else None,
+        folder=folder,
     )
 
 
