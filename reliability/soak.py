@@ -70,7 +70,10 @@ def soak(
     process = context.Process(target=_call, args=(train or otr_train, str(recipe)))
     process.start()
     assert process.pid is not None
-    points = _measured(process, psutil.Process(process.pid), folder / "run" / runs.METRICS)
+    try:
+        points = _measured(process, psutil.Process(process.pid), folder / "run" / runs.METRICS)
+    finally:
+        process.kill()
     if process.exitcode != 0:
         raise RuntimeError(f"training ended with status {process.exitcode}")
     settled = [point for point in points if point[0] >= _LEFT_OUT * steps]
