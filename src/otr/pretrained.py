@@ -22,8 +22,9 @@ from otr.runs import read_as
 _CONFIG = "config.json"
 _ADAPTER_CONFIG = "adapter_config.json"
 
-_NOT_FROM_STRANGERS = ("auto_mapping", "megatron_config", "tokenizer_kwargs")
-"""Fields of adapter_config.json that name modules to import, or how to load yet another model."""
+_NOT_FROM_STRANGERS = ("megatron_config", "tokenizer_kwargs")
+"""Fields of adapter_config.json that have a module imported, or say how to load yet another model.
+`auto_mapping`, which names a module too, is usual there and not read when an adapter is loaded."""
 
 
 def model_location(name: str) -> str:
