@@ -53,8 +53,8 @@ def growth_mb(points: Sequence[tuple[int, float]]) -> float:
     """
     kept = points[:: max(1, len(points) // _MOST_SAMPLES)]
     steps, sizes = zip(*kept, strict=True)
-    slope = theilslopes(sizes, steps)[0]
-    return float(slope) * (steps[-1] - steps[0])
+    found: Any = theilslopes(sizes, steps)
+    return float(found.slope) * (steps[-1] - steps[0])
 
 
 def soak(

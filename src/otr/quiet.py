@@ -21,6 +21,7 @@ def quiet_libraries() -> None:
     warnings.simplefilter("ignore")
 
     import datasets
+    import datasets.config
     import huggingface_hub
     import transformers
 

@@ -145,6 +145,7 @@ def test_no_process_waits_for_another_to_tokenize(
     for name in ("__call__", "apply_chat_template", "encode"):
         monkeypatch.setattr(kind, name, refused)
     made = pipeline.build_trainer(prepared, pipeline.loaded_model(prepared), [])
+    assert made.train_dataset is not None
     assert made.train_dataset["input_ids"] == prepared.train_dataset["input_ids"]
 
 
