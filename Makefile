@@ -46,7 +46,7 @@ faults: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m reliability kills
 
 # Random and damaged recipes, data, templates, run folders and checkpoints: used, or refused with a
-# message. About ten minutes.
+# message.
 fuzz: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m reliability fuzz
 

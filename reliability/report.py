@@ -26,8 +26,8 @@ compares weights, optimizer, metrics and samples with a run that was never stopp
 
 ## Random and damaged input
 
-`make fuzz` spoils recipes, study files, data files, chat templates, the files of a run folder and those
-of a checkpoint. Every case must be used, or be refused with a short message; a changed checkpoint must
+`make fuzz` spoils recipes, study files, data and benchmark files, chat templates, and the files of run
+folders, study folders, checkpoints, models and adapters. Every case must be used, or be refused with a short message; a changed checkpoint must
 be found out. Anything else fails the run and is shown at its smallest.
 
 | input | cases | refused |
