@@ -18,6 +18,7 @@ from otr.evaluation.prompts import Prompts
 from otr.evaluation.requests import Generated, Key, Request
 from otr.evaluation.written import SETTINGS, Row, Written, scored
 from otr.pretrained import load_tokenizer, model_location
+from otr.redaction import redacted
 from otr.runs import CONFIG, model_folder
 from otr.signals import Stopped, noted_signals
 
@@ -73,7 +74,7 @@ def evaluate(
     processes = join_processes()
     check_engine(engine, processes.count)
     evaluated = Evaluated(
-        name=model_or_run,
+        name=redacted(model_or_run),
         location=location,
         digest=model_digest(location),
         folder=output if output is not None else _run_folder(model_or_run),
@@ -82,7 +83,7 @@ def evaluate(
         processes=processes,
     )
     say = say if processes.is_first else _unheard
-    written = Written(evaluated.folder, model_or_run, evaluated.digest)
+    written = Written(evaluated.folder, evaluated.name, evaluated.digest)
     with noted_signals() as signalled:
         stop = signalled.is_set
         scores = _scores(
