@@ -25,15 +25,15 @@ PROCESS = ScalingCase(name="process", width=128, num_layers=1, vocabulary=512, l
 
 CASES = (
     ScalingCase(name="small"),
-    ScalingCase(name="wide", width=768, vocabulary=8192, rows=2),
-    ScalingCase(name="deep", num_layers=16, vocabulary=8192),
-    ScalingCase(name="large vocabulary", num_layers=2, vocabulary=151936, rows=2),
-    ScalingCase(name="large batch", rows=16, supervised_share=0.5),
-    ScalingCase(name="deep, checkpointed", num_layers=16, vocabulary=8192, rows=16,
-        is_checkpointed=True),
-    ScalingCase(name="wide, LoRA", width=768, vocabulary=8192, rows=8, lora_rank=16),
-    ScalingCase(name="accumulated", width=512, vocabulary=8192, rows=2, accumulation=3),
     ScalingCase(name="DDP, small", num_processes=2),
+    ScalingCase(name="wide", width=768, vocabulary=8192, rows=2),
+    ScalingCase(name="deep", num_layers=12, vocabulary=8192),
+    ScalingCase(name="large vocabulary", num_layers=2, vocabulary=151936, rows=2),
+    ScalingCase(name="large batch", rows=12, supervised_share=0.5),
+    ScalingCase(name="deep, checkpointed", num_layers=12, vocabulary=8192, rows=6,
+        is_checkpointed=True),
+    ScalingCase(name="wide, LoRA", width=768, vocabulary=8192, rows=4, lora_rank=16),
+    ScalingCase(name="accumulated", width=512, vocabulary=8192, rows=2, accumulation=2),
     ScalingCase(name="DDP, wide", width=768, vocabulary=8192, rows=2, num_processes=2),
 )  # fmt: skip
 """Each differs from the first in a few sizes."""

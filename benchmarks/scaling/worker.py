@@ -26,7 +26,7 @@ from otr.training.shape import shape_of
 from otr.training.step_memory import memory_of
 from otr.training.step_time import network_bytes, time_of
 
-_STEPS, _WARM_STEPS = 4, 1
+_STEPS, _WARM_STEPS = 3, 1
 _PROBED_NUMBERS = 1 << 22
 
 
@@ -56,7 +56,9 @@ class _Meter(TrainerCallback):
         if hasattr(wrapped, "register_comm_hook"):
             wrapped.register_comm_hook(None, self._counted)
 
-    def _counted(self, _: Any, bucket: Any) -> Any:
+    def _counted(
+        self, _: Any, bucket: torch.distributed.GradBucket
+    ) -> torch.futures.Future[torch.Tensor]:
         self.bucket_bytes += bucket.buffer().nbytes
         return allreduce_hook(torch.distributed.group.WORLD, bucket)  # type: ignore[arg-type]
 
@@ -65,7 +67,6 @@ def work(case: ScalingCase, folder: Path) -> None:
     """Train a few steps, and write what was measured beside what the model says."""
     torch.set_num_threads(1)
     process_bytes = psutil.Process().memory_info().rss
-    processor = probed(clock=time.process_time)
     meter = _Meter()
     trainer = OTRTrainer(
         model=_model(case),
@@ -79,7 +80,8 @@ def work(case: ScalingCase, folder: Path) -> None:
     meter.trainer = trainer
     trainer.train()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    again = probed(clock=time.process_time)
+    # Afterwards, since what is tried takes memory, too.
+    processor, again = (probed(clock=time.process_time) for _ in range(2))
     network = _network() if case.num_processes > 1 else None
     shape = shape_of(trainer.accelerator.unwrap_model(trainer.model))
     setting = setting_of(case)

@@ -137,7 +137,7 @@ def setting_of(model: Any, length: int, arguments: Any) -> Setting:
         is_checkpointed=arguments.gradient_checkpointing,
         weights="bfloat16" if min(sizes) == 2 else "float32",
         compute="bfloat16" if is_short else "float32",
-        optimizer_bits=8 if "8bit" in str(arguments.optim) else 32,
+        optimizer_bits=8 if "8bit" in arguments.optim.value else 32,
         device="cuda" if torch.cuda.is_available() else "cpu",
     )
 

@@ -172,14 +172,14 @@ def probed(
     """This machine's processor, from products and additions of about a quarter of a second.
 
     `layer_flops` and `head_flops` are those of a 512 x 1024 x 1024 product (4096 x 4096 x 4096 on
-    an accelerator), bytes a second those of an addition of two tensors of 64 MiB.
+    an accelerator), bytes a second those of an addition of two tensors of 32 MiB.
     """
     wide = device != "cpu"
     size = (4096, 4096, 4096) if wide else (512, 1024, 1024)
     left = torch.ones(size[0], size[1], dtype=dtype, device=device)
     right = torch.ones(size[1], size[2], dtype=dtype, device=device)
     flops = 2 * size[0] * size[1] * size[2] / _seconds(lambda: left @ right, device, clock)
-    one, two, out = (torch.ones(1 << 24, device=device) for _ in range(3))
+    one, two, out = (torch.ones(1 << 23, device=device) for _ in range(3))
     rate = 3 * one.nbytes / _seconds(lambda: torch.add(one, two, out=out), device, clock)
     name = torch.cuda.get_device_name() if wide else "this CPU"
     product = _probe(flops, "FLOP/s", f"a {' x '.join(map(str, size))} product, just now")
