@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 import torch
+import torch.distributed as dist
 from datasets import Dataset
 from peft import LoraConfig
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
@@ -57,10 +58,12 @@ class _Meter(TrainerCallback):
             wrapped.register_comm_hook(None, self._counted)
 
     def _counted(
-        self, _: Any, bucket: torch.distributed.GradBucket
+        self,
+        _: Any,
+        bucket: dist.GradBucket,  # type: ignore[reportPrivateImportUsage]
     ) -> torch.futures.Future[torch.Tensor]:
         self.bucket_bytes += bucket.buffer().nbytes
-        return allreduce_hook(torch.distributed.group.WORLD, bucket)  # type: ignore[arg-type]
+        return allreduce_hook(dist.group.WORLD, bucket)  # type: ignore[arg-type]
 
 
 def work(case: ScalingCase, folder: Path) -> None:
@@ -135,9 +138,9 @@ def _network() -> Network:
     numbers = torch.ones(_PROBED_NUMBERS)
     taken = []
     for _ in range(6):
-        torch.distributed.barrier()
+        dist.barrier()
         start = time.perf_counter()
-        torch.distributed.all_reduce(numbers)
+        dist.all_reduce(numbers)
         taken.append(time.perf_counter() - start)
     # Of two processes, each sends as much as it holds.
     rate = Figure(

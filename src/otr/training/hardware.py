@@ -154,10 +154,11 @@ CONTEXT = Figure(
     value=1e9, unit="B", kind="assumed", source="CUDA's context and the libraries' workspaces"
 )
 LIBRARIES = Figure(
-    value=float(1 << 29),
+    value=614.0 * 2**20,
     unit="B",
     kind="measured",
-    source="docs/log.md: a process with torch, transformers and TRL loaded, on a CPU",
+    source="docs/log.md: a process with torch, transformers and TRL loaded, that trains next to "
+    "nothing on a CPU",
 )
 
 
