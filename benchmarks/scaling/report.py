@@ -148,8 +148,10 @@ def _measured(results: dict[str, Any]) -> list[str]:
     lines = [
         f"{machine['device']}, one thread a process, {machine['date']}, torch "
         f"{machine['versions']['torch']}. Memory is beyond the {process:,.0f} MiB of a process that "
-        "trains next to nothing; seconds are the processor's in the program, since other programs "
-        "ran beside.",
+        "trains next to nothing, with a malloc that gives freed memory back at once (as it does by "
+        "default a process keeps more: docs/log.md). Seconds are the processor's in the program, "
+        "since other programs ran beside; no step was timed by the wall's clock, and no network's "
+        "time was held against the model, only its bytes.",
         "",
         *_table(rows),
         "",

@@ -35,7 +35,7 @@ FSDP2 shares the states: the same step with a gather of the weights, cheap insid
 machine a step waits for the network (see *A slower network*): more tokens a step on each GPU (longer
 rows, more rows), or LoRA under DDP, which sends next to nothing. Under FSDP2 accumulated passes hold
 gradients that are not shared, 2 bytes a parameter on every GPU, which is not in these tables: use more
-GPUs, or `accelerator_config: {{gradient_accumulation_kwargs: {{sync_each_batch: true}}}}`.
+GPUs, or `training.accelerator_config: {{gradient_accumulation_kwargs: {{sync_each_batch: true}}}}`.
 
 ZeRO-3 sends about what FSDP2 sends and shares the same states, with DeepSpeed's own buffers on top;
 no row recommends it, but `configs/zero3.yaml` is there for those who have DeepSpeed.
