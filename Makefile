@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: setup demo test bench gpu faults fuzz families harness soak check-style fast oldest clean
+.PHONY: setup demo test bench gpu faults fuzz families harness soak scaling check-style fast oldest clean
 
 setup: .venv/ready
 
@@ -35,6 +35,11 @@ oldest:
 bench: setup
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.readme
+
+# How far the model of a step's memory and time is off on this machine, and docs/scaling.md.
+scaling: setup
+	$(BIN)/python -m benchmarks.scaling measure
+	$(BIN)/python -m benchmarks.scaling report
 
 # The head's tests and the benchmark on a GPU, with the Python that has torch for it and pytest.
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,python3)
