@@ -55,7 +55,4 @@ CLOSING = """\
 - Data loading, logging, samples, checkpoints; stragglers; the start of collectives (latency).
 - Optimizers other than AdamW.
 - What an allocator keeps beside what is in use: a reserve of the table above stands for it.
-- A head under autocast with float32 weights (one process and DDP, full fine-tuning) multiplies in
-  float32, since it takes the last norm's states as they are; that is modelled, and shows in
-  those rows as slower steps. FSDP2, whose weights are gathered in bfloat16, does not.
 """

@@ -76,12 +76,6 @@ class Setting:
         return is_mixed and not self.engine.is_sharded
 
     @property
-    def is_head_short(self) -> bool:
-        """Whether the head multiplies in 16 bits: it takes the last norm's states as they are, and
-        under autocast these are float32."""
-        return self.compute == "bfloat16" and not self.is_autocast
-
-    @property
     def compute_bytes(self) -> int:
         """Of a number that products take."""
         return SIXTEEN_BITS if self.compute == "bfloat16" else THIRTY_TWO_BITS

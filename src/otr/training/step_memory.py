@@ -187,13 +187,15 @@ def _optimizer(shape: ModelShape, setting: Setting) -> float:
 
 
 def _head(shape: ModelShape, setting: Setting) -> tuple[float, float]:
-    """The chunk of logits (and its 16-bit gradient), and the float32 gradient of the weight."""
-    is_fused = setting.device == "cuda" and setting.is_head_short
+    """The chunk of logits (and its 16-bit gradient, and under autocast a 16-bit copy of the weight),
+    and the float32 gradient of the weight."""
+    is_fused = setting.device == "cuda" and setting.compute == "bfloat16"
+    copy = SIXTEEN_BITS * shape.head_params if is_fused and setting.is_autocast else 0
     per_logit = THIRTY_TWO_BITS + (SIXTEEN_BITS if is_fused else 0)
     supervised = int(setting.tokens * setting.supervised_share)
     rows = min(rows_in_chunk(shape.vocabulary, setting.device, per_logit), supervised)
     gradient = THIRTY_TWO_BITS if shape.is_head_trained else 0
-    return float(rows * shape.vocabulary * per_logit), float(gradient * shape.head_params)
+    return float(rows * shape.vocabulary * per_logit + copy), float(gradient * shape.head_params)
 
 
 def _autocast_copies(shape: ModelShape, setting: Setting) -> float:

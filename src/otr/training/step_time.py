@@ -69,8 +69,9 @@ def time_of(
     rate = processor.bytes_per_second.value
     layers = flops / processor.layer_flops.value + passed / rate
     logits = setting.tokens * setting.supervised_share * shape.vocabulary
-    short = processor.head_flops if setting.is_head_short else processor.float32_flops
-    head = head_flops(shape, setting) / short.value
+    is_short = setting.compute == "bfloat16"
+    rate_of_head = processor.head_flops if is_short else processor.float32_flops
+    head = head_flops(shape, setting) / rate_of_head.value
     head += logits * processor.logit_seconds.value
     update = _OPTIMIZER_PASSES * THIRTY_TWO_BITS * shape.num_trained / setting.shards / rate
     seconds = 0.0
