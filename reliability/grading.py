@@ -192,7 +192,7 @@ def tried(folder: Path = DATA, *, num_workers: int = 2) -> dict[str, Any]:
     made = list(cases(benchmarks))
     began = time.perf_counter()
     graded = grade_all([as_item(case) for case in made], num_workers=num_workers)
-    seconds = time.perf_counter() - began
+    seconds = round(time.perf_counter() - began, 1)
     counts: dict[str, dict[str, dict[str, int]]] = defaultdict(
         lambda: defaultdict(lambda: {"cases": 0, "right": 0})
     )
@@ -218,16 +218,21 @@ def tried(folder: Path = DATA, *, num_workers: int = 2) -> dict[str, Any]:
         "counts": {side: dict(kinds) for side, kinds in counts.items()},
         "misses": misses,
         "num_cases": len(made),
-        "seconds": round(seconds, 1),
+        "seconds": seconds,
     }
 
 
-def ordinary(folder: Path = DATA, *, num: int = 10_000) -> list[Case]:
-    """So many ordinary answers: right and wrong ones of all data sets in turn."""
-    made = [case for case in cases(load(folder)) if case.kind != "the data's own solution"]
-    step = max(1, len(made) // num)
-    chosen = made[::step]
-    return [chosen[place % len(chosen)] for place in range(num)]
+def timed(folder: Path = DATA, *, num: int = 10_000, num_workers: int = 2) -> dict[str, Any]:
+    """Seconds to grade so many ordinary answers: right and wrong ones spread over all data sets."""
+    made = list(cases(load(folder)))
+    chosen = [made[place * len(made) // num] for place in range(num)]
+    began = time.perf_counter()
+    grade_all([as_item(case) for case in chosen], num_workers=num_workers)
+    return {
+        "num": num,
+        "num_workers": num_workers,
+        "seconds": round(time.perf_counter() - began, 1),
+    }
 
 
 def as_item(case: Case) -> Item:

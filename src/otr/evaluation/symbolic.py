@@ -151,7 +151,8 @@ def _same_value(given: Any, wanted: Any, tolerance: float) -> bool | None:
     import sympy
 
     if isinstance(given, sympy.Eq) and isinstance(wanted, sympy.Eq):
-        ratios = _at_points(given.lhs - given.rhs, wanted.lhs - wanted.rhs)
+        sides: Any = given.lhs, given.rhs, wanted.lhs, wanted.rhs
+        ratios = _at_points(sides[0] - sides[1], sides[2] - sides[3])
         if len(ratios) < 3 or any(not one or not other for one, other in ratios):
             return None
         first = ratios[0][0] / ratios[0][1]
