@@ -1,4 +1,5 @@
-"""`python -m reliability kills` breaks things; each leaves its figures for docs/reliability.md."""
+"""`python -m reliability kills` breaks things; each leaves its figures for docs/reliability.md, and
+`grading` for docs/benchmarks.md."""
 
 import argparse
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 
 from evidence.files import write_or_check
 from otr import runs
+from reliability import benchmarks
 from reliability.report import DOCUMENT, RESULTS, document
 
 
@@ -21,18 +23,27 @@ def main() -> int:
     fuzzing = commands.add_parser("fuzz", help="try random and damaged input")
     fuzzing.add_argument("--examples", type=int, default=500, metavar="N", help="of each kind")
     fuzzing.add_argument("--seed", type=int, default=0)
-    report = commands.add_parser("report", help=f"write {DOCUMENT} from the committed figures")
+    grading = commands.add_parser("grading", help="grade real references, said and changed")
+    grading.add_argument("--data", type=Path, metavar="DIR", help="folders NAME/test.jsonl")
+    report = commands.add_parser("report", help="write the documents from the committed figures")
     report.add_argument("--check", action="store_true", help="only say whether it is up to date")
     arguments = parser.parse_args()
     if arguments.command == "report":
-        return write_or_check(
-            DOCUMENT, document(), check=arguments.check, command="python -m reliability report"
+        return max(
+            write_or_check(
+                path, text, check=arguments.check, command="python -m reliability report"
+            )
+            for path, text in (
+                (DOCUMENT, document()),
+                (benchmarks.DOCUMENT, benchmarks.document()),
+            )
         )
     from otr.quiet import quiet_libraries
 
     quiet_libraries()
     RESULTS.mkdir(exist_ok=True)
-    return {"kills": _kills, "fuzz": _fuzz}[arguments.command](arguments)
+    run = {"kills": _kills, "fuzz": _fuzz, "grading": _grading}
+    return run[arguments.command](arguments)
 
 
 def _kills(arguments: argparse.Namespace) -> int:
@@ -50,6 +61,20 @@ def _kills(arguments: argparse.Namespace) -> int:
     )
     runs.write_json(RESULTS / "kills.json", outcome.as_json())
     return 1 if outcome.different else 0
+
+
+def _grading(arguments: argparse.Namespace) -> int:
+    from reliability.grading import DATA, timed, tried
+
+    folder = arguments.data or DATA
+    outcome = tried(folder) | {"ordinary": timed(folder)}
+    print(
+        f"{outcome['num_cases']} answers, {len(outcome['misses'])} graded otherwise than they "
+        f"should be; {outcome['ordinary']['num']} ordinary ones in "
+        f"{outcome['ordinary']['seconds']} s"
+    )
+    runs.write_json(RESULTS / "grading.json", outcome)
+    return 0
 
 
 def _fuzz(arguments: argparse.Namespace) -> int:
