@@ -211,13 +211,17 @@ _ONE_GUARD = {
 def test_one_guard_is_enough_for_what_it_guards(
     guard: str, name: str, listeners: tuple[int, list[socket.socket]], tmp_path: Path
 ) -> None:
-    alone = {each: each == guard for each in _ONE_GUARD}
-    _held(namespaces=alone["namespaces"])
+    _held(namespaces=guard == "namespaces")
+    guards = Protections(
+        namespaces=guard == "namespaces",
+        system_calls=guard == "system_calls",
+        landlock=guard == "landlock",
+    )
     (tmp_path / "secret").write_text("TOP-SECRET")
     hostile = next(each for each in HOSTILE if each.name == name)
     values = {"outside": tmp_path, "secret": tmp_path / "secret", "port": listeners[0]}
     text = filled(hostile.text, **values, marker=f"{next(_markers)}.5")
-    outcome = run_python(text, limits=limits_of(hostile), guards=Protections(**alone))
+    outcome = run_python(text, limits=limits_of(hostile), guards=guards)
     assert ended_as_named(hostile, outcome, alone=True), outcome
     assert not _heard(listeners[1])
     assert [path.name for path in tmp_path.iterdir()] == ["secret"]
@@ -238,12 +242,12 @@ def test_programs_run_several_at_a_time_in_their_order() -> None:
 def test_nothing_is_left_when_the_caller_is_killed(guards: Protections) -> None:
     marker = f"{next(_markers)}.75"
     code = (
-        "import sys\nfrom otr.evaluation.sandbox import protections, run_python\n"
+        "from otr.evaluation.sandbox import Limits, protections, run_python\n"
         f"held = protections(namespaces={guards.namespaces})\n"
         "print('ready', flush=True)\n"
         "text = 'import os\\nif os.fork() == 0: os.setsid()\\n"
         f'os.execv("/usr/bin/sleep", ["sleep", "{marker}"])\'\n'
-        "run_python(text, guards=held)\n"
+        "run_python(text, guards=held, limits=Limits(wall_seconds=600))\n"
     )
     caller = subprocess.Popen(
         [sys.executable, "-c", code],
