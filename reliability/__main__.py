@@ -1,4 +1,5 @@
-"""`python -m reliability kills` breaks things; each leaves its figures for docs/reliability.md."""
+"""`python -m reliability kills` breaks things; each leaves its figures for docs/reliability.md, and
+`grading` for docs/benchmarks.md."""
 
 import argparse
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from evidence.files import write_or_check
 from otr import runs
+from reliability import benchmarks
 from reliability.report import DOCUMENT, RESULTS, document
 
 
@@ -31,18 +33,32 @@ def main() -> int:
     soaking.add_argument("--steps", type=int, default=10_000, metavar="N")
     soaking.add_argument("--save-steps", type=int, default=200, metavar="N")
     commands.add_parser("cases", help="count the tests of what must be refused")
-    report = commands.add_parser("report", help=f"write {DOCUMENT} from the committed figures")
+    grading = commands.add_parser("grading", help="grade real references, said and changed")
+    grading.add_argument("--data", type=Path, metavar="DIR", help="folders NAME/test.jsonl")
+    report = commands.add_parser("report", help="write the documents from the committed figures")
     report.add_argument("--check", action="store_true", help="only say whether it is up to date")
     arguments = parser.parse_args()
     if arguments.command == "report":
-        return write_or_check(
-            DOCUMENT, document(), check=arguments.check, command="python -m reliability report"
+        return max(
+            write_or_check(
+                path, text, check=arguments.check, command="python -m reliability report"
+            )
+            for path, text in (
+                (DOCUMENT, document()),
+                (benchmarks.DOCUMENT, benchmarks.document()),
+            )
         )
     from otr.quiet import quiet_libraries
 
     quiet_libraries()
     RESULTS.mkdir(exist_ok=True)
-    chosen = {"kills": _kills, "fuzz": _fuzz, "soak": _soak, "cases": _cases}
+    chosen = {
+        "kills": _kills,
+        "fuzz": _fuzz,
+        "soak": _soak,
+        "cases": _cases,
+        "grading": _grading,
+    }
     return chosen[arguments.command](arguments)
 
 
@@ -61,6 +77,20 @@ def _kills(arguments: argparse.Namespace) -> int:
     )
     runs.write_json(RESULTS / "kills.json", outcome.as_json())
     return 1 if outcome.different else 0
+
+
+def _grading(arguments: argparse.Namespace) -> int:
+    from reliability.grading import DATA, timed, tried
+
+    folder = arguments.data or DATA
+    outcome = tried(folder) | {"ordinary": timed(folder)}
+    print(
+        f"{outcome['num_cases']} answers, {len(outcome['misses'])} graded otherwise than they "
+        f"should be; {outcome['ordinary']['num']} ordinary ones in "
+        f"{outcome['ordinary']['seconds']} s"
+    )
+    runs.write_json(RESULTS / "grading.json", outcome)
+    return 0
 
 
 def _fuzz(arguments: argparse.Namespace) -> int:

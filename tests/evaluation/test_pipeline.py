@@ -89,7 +89,7 @@ def test_an_adapter_is_scored_on_its_base_model(tmp_path: Path) -> None:
     load_model("demo-weak").save_pretrained(tmp_path / "base")
     base = load_model(str(tmp_path / "base"))
     adapter = get_peft_model(base, LoraConfig(r=2, target_modules="all-linear"))
-    adapter.save_pretrained(tmp_path / "adapter")
+    adapter.save_pretrained(str(tmp_path / "adapter"))
     load_tokenizer("demo-weak").save_pretrained(tmp_path / "adapter")
     # A fresh adapter changes nothing yet.
     evaluate(str(tmp_path / "adapter"), ["demo/longer"], limit=4, output=tmp_path / "one")

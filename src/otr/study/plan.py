@@ -9,6 +9,7 @@ from typing import Any
 from otr import runs
 from otr.errors import UserError
 from otr.evaluation.answers import grade
+from otr.evaluation.sources import source_of
 from otr.study.file import GRPO, Study
 from otr.training.config import Run, differences, read_yaml, to_yaml, written
 
@@ -200,7 +201,7 @@ def own_options(options: dict[str, Any]) -> dict[str, Any]:
 
 def scored_name(benchmark: str) -> str:
     """The key in scores.json of a benchmark named as on the command line."""
-    return benchmark.partition("=")[0]
+    return source_of(benchmark).name
 
 
 def _shared(document: dict[str, Any]) -> dict[str, Any]:
