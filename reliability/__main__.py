@@ -4,6 +4,7 @@
 import argparse
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
 from evidence.files import write_or_check
@@ -23,6 +24,15 @@ def main() -> int:
     fuzzing = commands.add_parser("fuzz", help="try random and damaged input")
     fuzzing.add_argument("--examples", type=int, default=500, metavar="N", help="of each kind")
     fuzzing.add_argument("--seed", type=int, default=0)
+    fuzzing.add_argument(
+        "--kind", action="append", default=[], help="only these; the others' figures stay"
+    )
+    soaking = commands.add_parser(
+        "soak", help="a long run through `otr train`, its memory measured"
+    )
+    soaking.add_argument("--steps", type=int, default=10_000, metavar="N")
+    soaking.add_argument("--save-steps", type=int, default=200, metavar="N")
+    commands.add_parser("cases", help="count the tests of what must be refused")
     grading = commands.add_parser("grading", help="grade real references, said and changed")
     grading.add_argument("--data", type=Path, metavar="DIR", help="folders NAME/test.jsonl")
     report = commands.add_parser("report", help="write the documents from the committed figures")
@@ -42,8 +52,8 @@ def main() -> int:
 
     quiet_libraries()
     RESULTS.mkdir(exist_ok=True)
-    run = {"kills": _kills, "fuzz": _fuzz, "grading": _grading}
-    return run[arguments.command](arguments)
+    chosen = {"kills": _kills, "fuzz": _fuzz, "soak": _soak, "cases": _cases, "grading": _grading}
+    return chosen[arguments.command](arguments)
 
 
 def _kills(arguments: argparse.Namespace) -> int:
@@ -81,14 +91,37 @@ def _fuzz(arguments: argparse.Namespace) -> int:
     from reliability.fuzz import fuzz
 
     with tempfile.TemporaryDirectory() as folder:
-        found = fuzz(Path(folder), arguments.examples, random_seed=arguments.seed)
+        found = fuzz(
+            Path(folder), arguments.examples, random_seed=arguments.seed, kinds=arguments.kind
+        )
     cases = {
         kind: {"tried": tried, "refused": found.refused[kind]}
         for kind, tried in found.tried.items()
     }
     for kind, counts in cases.items():
         print(f"{kind}: {counts['tried']} tried, {counts['refused']} refused with a message")
-    runs.write_json(RESULTS / "fuzz.json", cases)
+    kept = runs.read_json(RESULTS / "fuzz.json") if arguments.kind else {}
+    runs.write_json(RESULTS / "fuzz.json", kept | cases)
+    return 0
+
+
+def _soak(arguments: argparse.Namespace) -> int:
+    from reliability.soak import MOST_GROWTH_MB, soak
+
+    with tempfile.TemporaryDirectory() as folder:
+        soaked, _ = soak(Path(folder), steps=arguments.steps, save_steps=arguments.save_steps)
+    print(
+        f"{soaked.steps:,} steps in {soaked.minutes:.0f} minutes; memory {soaked.memory_mb:.0f} MiB, "
+        f"grown by {soaked.growth_mb:.1f} MiB"
+    )
+    runs.write_json(RESULTS / "soak.json", asdict(soaked))
+    return 1 if soaked.growth_mb > MOST_GROWTH_MB else 0
+
+
+def _cases(arguments: argparse.Namespace) -> int:
+    from reliability.cases import counted
+
+    runs.write_json(RESULTS / "cases.json", counted())
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The one exception that means: the user has to change something."""
+"""Exceptions whose text is for the user."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -9,6 +9,14 @@ class UserError(ValueError):
 
     The message names the file, line, field or setting, says what was found, and gives the way
     out, in a few lines. The command line prints it without a traceback and exits with status 2.
+    """
+
+
+class ProcessLost(RuntimeError):
+    """A run of several processes ended because one of them is gone or cannot be reached.
+
+    The message says when, what was seen and how to go on. The command line prints it without a
+    traceback and exits with status 1.
     """
 
 

@@ -79,6 +79,27 @@ def test_a_run_folder_gets_its_scores_beside_its_configuration(tmp_path: Path) -
     assert scores["demo/longer"]["accuracy"] == embedded["accuracy"]
 
 
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
+def test_an_adapter_is_scored_on_its_base_model(tmp_path: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    from otr.evaluation.identity import model_digest
+    from otr.pretrained import load_model, load_tokenizer
+
+    load_model("demo-weak").save_pretrained(tmp_path / "base")
+    base = load_model(str(tmp_path / "base"))
+    adapter = get_peft_model(base, LoraConfig(r=2, target_modules="all-linear"))
+    adapter.save_pretrained(tmp_path / "adapter")
+    load_tokenizer("demo-weak").save_pretrained(tmp_path / "adapter")
+    # A fresh adapter changes nothing yet.
+    evaluate(str(tmp_path / "adapter"), ["demo/longer"], limit=4, output=tmp_path / "one")
+    evaluate("demo-weak", ["demo/longer"], limit=4, output=tmp_path / "other")
+    assert rows_of(tmp_path / "one") == rows_of(tmp_path / "other")
+    before = model_digest(str(tmp_path / "adapter"))
+    load_model("demo-mid").save_pretrained(tmp_path / "base")
+    assert model_digest(str(tmp_path / "adapter")) != before
+
+
 def test_another_benchmark_is_added_and_another_model_replaces(tmp_path: Path) -> None:
     evaluate("demo-mid", ["demo/longer", "demo/phrasing"], limit=2, output=tmp_path)
     evaluate("demo-mid", ["demo/phrasing"], limit=3, output=tmp_path)
@@ -97,9 +118,9 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.Mon
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
     def fail(*arguments, **options):
-        raise RuntimeError("out of memory")
+        raise RuntimeError("broken")
 
-    monkeypatch.setattr(pipeline, "generate", fail)
+    monkeypatch.setattr(pipeline, "load_engine", fail)
     with pytest.raises(RuntimeError):
         evaluate("demo-mid", ["demo/longer"], limit=1, output=tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
@@ -158,3 +179,22 @@ def test_a_bad_row_of_a_benchmark_file_is_named(tmp_path: Path, line: str, messa
     path.write_text(line + "\n")
     with pytest.raises(UserError, match=message):
         load_benchmarks([f"gsm8k={path}"])
+
+
+def test_programs_are_only_run_when_asked_for_and_this_is_said_before_the_model_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "one.jsonl"
+    row = {
+        "task_id": "some/0",
+        "prompt": "def one():\n",
+        "entry_point": "one",
+        "canonical_solution": "    return 1\n",
+        "test": "def check(candidate):\n    assert candidate() == 1\n",
+    }
+    path.write_text(json.dumps(row) + "\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "load_engine", lambda *words, **options: pytest.fail("loaded"))
+        with pytest.raises(UserError, match="humaneval are programs; --run-code runs them"):
+            evaluate("demo-weak", [f"humaneval={path}"], output=tmp_path / "x")
+    assert not (tmp_path / "x").exists()

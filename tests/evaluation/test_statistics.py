@@ -1,7 +1,6 @@
 """Estimates and tests against published numbers, scipy and statsmodels."""
 
 import math
-import time
 
 import numpy as np
 import pytest
@@ -234,16 +233,6 @@ def test_weights_divide_what_holm_may_spend() -> None:
     # Once the main one is rejected, the others share the whole.
     passed_on = holm({"main": 0.001, "side": 0.02, "other": 0.9}, weights)
     assert passed_on["side"] == pytest.approx(0.02 / 0.1 * 0.2)
-
-
-def test_many_methods_take_seconds() -> None:
-    rng = np.random.default_rng(6)
-    methods = [[(rng.random((5, 600)) < 0.7).astype(float) for _ in range(8)] for _ in range(20)]
-    start = time.perf_counter()
-    for values in methods[1:]:
-        for own, reference in zip(values, methods[0], strict=True):
-            paired_difference(range(5), [own], [reference])
-    assert time.perf_counter() - start < 5
 
 
 def test_pass_at_k_is_the_chance_that_a_drawn_subset_holds_a_right_answer() -> None:

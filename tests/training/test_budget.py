@@ -8,6 +8,8 @@ import pytest
 from otr import runs
 from otr.demo.regimes import REGIMES, data_section, write_demonstrations
 from otr.errors import UserError
+from otr.training import pipeline
+from otr.training.budget import TimeBudget
 from otr.training.config import Run
 from otr.training.cost import Clock
 from otr.training.pipeline import prepare, train
@@ -30,20 +32,37 @@ def run_of(folder: Path, seconds: float, **training: Any) -> Run:
     )
 
 
+class SlowClock(Clock):
+    """A clock that a step takes 0.3 s by, on any machine."""
+
+    @property
+    def seconds(self) -> float:
+        return self._before
+
+
+@pytest.fixture
+def slow_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    def passed(self: TimeBudget, *args: Any, **kwargs: Any) -> None:
+        self.clock.restore({"seconds": 0.3})
+        read(self, *args, **kwargs)
+
+    read = TimeBudget.on_optimizer_step
+    monkeypatch.setattr(TimeBudget, "on_optimizer_step", passed)
+    monkeypatch.setattr(pipeline, "Clock", SlowClock)
+
+
+@pytest.mark.usefixtures("slow_clock")
 def test_training_ends_with_its_seconds_and_schedules_run_over_them(tmp_path: Path) -> None:
     folder = train(run_of(tmp_path, 2.0), progress=False)
     rows = list(runs.read_jsonl(folder / runs.METRICS))
     lines = [row for row in rows if "loss" in row]
     cost = runs.read_json(folder / runs.COST)
-    assert cost["num_steps"] == len(lines) > 3
-    assert cost["seconds"] >= 2.0
-    # One step more, begun before the time was up.
-    assert lines[-2]["seconds"] < 2.0
-    for line in lines:
-        share = min(1.0, line["seconds"] / 2.0)
+    # Six steps end before the two seconds are up; the seventh ends training.
+    assert cost["num_steps"] == len(lines) == 7
+    assert cost["seconds"] == pytest.approx(2.1)
+    for number, line in enumerate(lines):
         # The rate of a step was set when the step before it ended.
-        assert 1e-3 * (1 - share) - 1e-9 <= line["learning_rate"] <= 1e-3
-    assert lines[-1]["learning_rate"] < 0.5e-3
+        assert line["learning_rate"] == pytest.approx(1e-3 * (1 - number * 0.3 / 2.0), rel=1e-4)
     assert lines[0]["target_weight"] > 0.9 > lines[-1]["target_weight"]
 
 

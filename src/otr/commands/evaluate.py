@@ -1,14 +1,22 @@
 """`otr eval`: score a model or a run on benchmarks."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
+from typing import Any
+
+from otr.errors import UserError
 
 _EXAMPLE = """example:
   otr eval runs/first --benchmark demo
   otr eval Qwen/Qwen2.5-3B --benchmark gsm8k=test.jsonl --limit 200 --output scores/base
+  otr eval runs/first --benchmark gsm8k=test.jsonl --samples 8 --temperature 0.6
+  torchrun --nproc-per-node 4 -m otr.commands.main eval runs/first --benchmark gsm8k=test.jsonl
 
-A run's scores.json and answers.jsonl are written into its folder."""
+A run's scores.json and answers.jsonl are written into its folder. Answers are kept as they come, in
+answers.partial/: stopped (status 75) or killed, the same command goes on. With several processes,
+each answers a part of the questions."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--benchmark",
         action="append",
-        required=True,
+        default=[],
         metavar="NAME",
         help="demo, one of its parts (demo/in_domain, …), or NAME=file.jsonl; may be repeated",
     )
@@ -29,10 +37,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, help="only the first questions of each benchmark")
     parser.add_argument("--seed", type=int, default=0, help="of the sampling (0)")
     parser.add_argument("--output", type=Path, metavar="DIR", help="where the scores go")
+    parser.add_argument(
+        "--prompt",
+        metavar="base|chat",
+        help="plain text, or a conversation under the model's chat template; unless given, chat "
+        "for runs trained on `messages`",
+    )
+    parser.add_argument(
+        "--run-code", action="store_true", help="run answers that are programs, in a sandbox"
+    )
+    parser.add_argument(
+        "--restart",
+        action="store_true",
+        help="do anew what is finished, and drop what a stopped evaluation has left",
+    )
+    parser.add_argument(
+        "--engine", default="transformers", help="transformers, or vllm where it is installed"
+    )
+    parser.add_argument(
+        "--harness",
+        action="append",
+        default=[],
+        metavar="TASK",
+        help="a task of lm-evaluation-harness, or its YAML file (pip install 'otr[harness]'); may "
+        "be repeated",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate, and print a line for each benchmark."""
+    if not arguments.benchmark and not arguments.harness:
+        raise UserError("name what to score on, for example --benchmark demo")
     from otr.quiet import quiet_libraries
 
     quiet_libraries()
@@ -43,8 +78,13 @@ def run(arguments: argparse.Namespace) -> int:
     bars: list[tqdm] = []
 
     def progress(num_done: int, num_all: int) -> None:
-        if not bars or bars[-1].total != num_all:
-            bars.append(tqdm(total=num_all, unit="answer", dynamic_ncols=True, leave=False))
+        if not bars:
+            # What was there before does not count for the time that is left.
+            bars.append(
+                tqdm(
+                    total=num_all, initial=num_done, unit="answer", dynamic_ncols=True, leave=False
+                )
+            )
         bars[-1].update(num_done - bars[-1].n)
 
     try:
@@ -56,18 +96,44 @@ def run(arguments: argparse.Namespace) -> int:
             limit=arguments.limit,
             output=arguments.output,
             seed=arguments.seed,
+            run_code=arguments.run_code,
+            restart=arguments.restart,
+            harness=arguments.harness,
+            engine=arguments.engine,
+            prompt=arguments.prompt,
             progress=progress if sys.stderr.isatty() else None,
+            say=lambda line: print(line, file=sys.stderr),
         )
     finally:
         for bar in bars:
             bar.close()
+    if os.environ.get("RANK", "0") == "0":
+        _print(scores)
+    return 0
+
+
+def _print(scores: dict[str, Any]) -> None:
     width = max(len(name) for name in scores)
     for name, entry in scores.items():
-        low, high = entry["interval_95"]
-        print(
-            f"{name:{width}}  {100 * entry['accuracy']:5.1f} %  "
-            f"(95 % interval {100 * low:.1f} to {100 * high:.1f}, n = {entry['n']}"
-            + (f", {entry['num_truncated']} cut short" if entry["num_truncated"] else "")
-            + ")"
+        print(f"{name:{width}}  {_in_words(entry)}")
+
+
+def _in_words(entry: dict[str, Any]) -> str:
+    """A score with its interval, how it was asked for, and what went wrong."""
+    if "accuracy" not in entry:
+        metrics = ", ".join(f"{name} {value:.4g}" for name, value in entry["metrics"].items())
+        return f"{metrics} (n = {entry['n']})"
+    low, high = entry["interval_95"]
+    words = [
+        f"95 % interval {100 * low:.1f} to {100 * high:.1f}, n = {entry['n']}",
+        f"{entry['prompt']} prompt",
+    ]
+    if entry.get("num_truncated"):
+        words.append(f"{entry['num_truncated']} cut short")
+    words += [f"{number} {problem}" for problem, number in entry.get("problems", {}).items()]
+    text = f"{100 * entry['accuracy']:5.1f} %  ({', '.join(words)})"
+    if "pass_at_k" in entry:
+        text += "  " + ", ".join(
+            f"pass@{k} {100 * share:.1f}" for k, share in entry["pass_at_k"].items()
         )
-    return 0
+    return text

@@ -1,155 +1,258 @@
-"""Batched generation: left padding, prompts of similar length together, each stopped at its end."""
+"""Answers by transformers: batches of similar lengths, padded on the left, with a key-value cache.
 
-from collections.abc import Callable
-from dataclasses import dataclass
+What holds: an answer depends on the model, its own prompt, and for sampled ones on the seed, the
+question and the number of the sample. Which other prompts share its batch changes its logits by
+rounding only, which changes a token where two are that close. An evaluation that goes on does so
+in the batches it began with, and then gives the same bits on the same machine.
+"""
+
+import gc
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+from transformers import (
+    GenerationConfig,
+    LogitsProcessorList,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    StoppingCriteriaList,
+)
 
 from otr.errors import UserError
-
-Progress = Callable[[int, int], None]
-"""Told how many answers are done, and how many there will be."""
+from otr.evaluation.requests import Generated, Key, Request
+from otr.evaluation.sampling import Choice, Ends
 
 _CACHE_MB = 1024
 _MAX_ROWS = 512
 
-
-@dataclass(frozen=True, kw_only=True)
-class Generated:
-    """One generated answer."""
-
-    text: str
-    """Without the prompt and without special tokens."""
-
-    num_tokens: int
-    """Tokens drawn, the end token among them."""
-
-    truncated: bool
-    """Whether the length limit came before an end token."""
+OnAnswer = Callable[[Request, Generated], None]
+Noted = Callable[[str, int, int], None]
 
 
-def generate(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: list[str],
-    *,
-    max_new_tokens: int,
-    samples: int = 1,
-    temperature: float = 0.0,
-    seed: int = 0,
-    progress: Progress | None = None,
-) -> list[list[Generated]]:
-    """`samples` answers to each prompt, in the order of the prompts.
+class BatchSizes:
+    """How many rows a batch has, from which row on, for each list of rows.
 
-    Temperature 0 takes the likeliest token; above 0 draws from softmax(logits / temperature),
-    uncut. The model's own generation defaults (top-k, penalties) are not used, its end tokens
-    are. The same seed draws the same answers on the same machine.
-    Raises: UserError if a prompt fills the model's positions.
+    `noted` is told each size when it is chosen, to keep it for a process that goes on.
     """
-    encoded = [tokenizer(prompt)["input_ids"] for prompt in prompts]
-    longest = max(len(ids) for ids in encoded)
-    positions = getattr(model.config, "max_position_embeddings", None)
-    if positions is not None:
-        if longest >= positions:
-            raise UserError(
-                f"a prompt has {longest} tokens, and the model has {positions} positions"
-            )
-        max_new_tokens = min(max_new_tokens, positions - longest)
-    config = _generation_config(model, tokenizer, max_new_tokens, temperature)
-    rows = [index for index in range(len(prompts)) for _ in range(samples)]
-    rows.sort(key=lambda index: len(encoded[index]), reverse=True)
-    answers: list[list[Generated]] = [[] for _ in prompts]
-    num_rows = _rows_that_fit(model, longest + max_new_tokens)
-    with torch.random.fork_rng(devices=_cuda_devices(model)), torch.inference_mode():
-        torch.manual_seed(seed)
-        for start in range(0, len(rows), num_rows):
-            batch = rows[start : start + num_rows]
-            for index, answer in zip(
-                batch,
-                _generate_batch(model, tokenizer, [encoded[index] for index in batch], config),
-                strict=True,
-            ):
-                answers[index].append(answer)
-            if progress is not None:
-                progress(start + len(batch), len(rows))
-    return answers
+
+    def __init__(self, noted: Noted = lambda plan, start, size: None) -> None:
+        self._sizes: dict[tuple[str, int], int] = {}
+        self._noted = noted
+
+    def restore(self, plan: str, start: int, size: int) -> None:
+        """Take over a size that `noted` was told before."""
+        self._sizes[plan, start] = size
+
+    def choose(self, plan: str, start: int, size: int) -> None:
+        """From this row on, batches have `size` rows."""
+        self._sizes[plan, start] = size
+        self._noted(plan, start, size)
+
+    def at(self, plan: str, start: int) -> int | None:
+        """The size that was chosen at this row, if one was."""
+        return self._sizes.get((plan, start))
 
 
-def _generate_batch(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    encoded: list[list[int]],
-    config: GenerationConfig,
-) -> list[Generated]:
-    """Answers to one batch of encoded prompts."""
-    width = max(len(ids) for ids in encoded)
-    fill = config.pad_token_id
-    prompt_BT = torch.tensor(
-        [[fill] * (width - len(ids)) + ids for ids in encoded], device=model.device
-    )
-    mask_BT = torch.tensor(
-        [[0] * (width - len(ids)) + [1] * len(ids) for ids in encoded], device=model.device
-    )
-    # The stubs take `generate` of a general model for one of its tensors.
-    continue_prompts: Any = model.generate
-    drawn_BT = continue_prompts(
-        input_ids=prompt_BT, attention_mask=mask_BT, generation_config=config
-    )[:, width:]
-    ends = set(config.eos_token_id)
-    answers = []
-    for drawn in drawn_BT.tolist():
-        length = next((place for place, token in enumerate(drawn) if token in ends), None)
-        kept = drawn if length is None else drawn[:length]
-        answers.append(
-            Generated(
-                text=str(tokenizer.decode(kept, skip_special_tokens=True)),
-                num_tokens=len(kept) + (length is not None),
-                truncated=length is None,
-            )
+class TransformersEngine:
+    """Answers requests with a model in this process.
+
+    `end_texts` are special tokens that end an answer beside the model's own end tokens.
+    Raises: UserError if there is no end token.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        end_texts: Sequence[str] = (),
+        sizes: BatchSizes | None = None,
+    ) -> None:
+        self.model, self.tokenizer = model, tokenizer
+        self.sizes = sizes or BatchSizes()
+        self.end_tokens = end_tokens(tokenizer, end_texts, model.generation_config)
+        self.num_positions = num_positions(model.config)
+
+    def answer(
+        self,
+        requests: Sequence[Request],
+        on_answer: OnAnswer,
+        *,
+        done: Collection[Key] = frozenset(),
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> bool:
+        """As `Engine.answer`.
+
+        Raises: UserError if a prompt fills the model's positions, or memory does not suffice for
+        one row; FloatingPointError if logits are not numbers.
+        """
+        rows = [
+            (request, encoded(self.tokenizer, request, self.num_positions)) for request in requests
+        ]
+        # Longest first: what does not fit into memory shows at once, and time left is over-
+        # rather than underestimated.
+        rows.sort(key=lambda row: (*_alike(row[0]), len(row[1])), reverse=True)
+        with torch.inference_mode():
+            for _, group in itertools.groupby(rows, key=lambda row: _alike(row[0])):
+                if not self._answer_alike(list(group), on_answer, done, should_stop):
+                    return False
+        return True
+
+    def _answer_alike(
+        self,
+        rows: list[tuple[Request, list[int]]],
+        on_answer: OnAnswer,
+        done: Collection[Key],
+        should_stop: Callable[[], bool],
+    ) -> bool:
+        """Answer requests with one limit and temperature, halving batches that do not fit."""
+        plan = _digest([request.key for request, _ in rows])
+        answered = set(done)
+
+        def note(request: Request, answer: Generated) -> None:
+            answered.add(request.key)
+            on_answer(request, answer)
+
+        start, size = 0, 0
+        while start < len(rows):
+            size = self.sizes.at(plan, start) or size
+            if not size:
+                size = self._rows_that_fit(len(rows[0][1]) + rows[0][0].max_new_tokens)
+                self.sizes.choose(plan, start, size)
+            batch = rows[start : start + size]
+            try:
+                if not self._answer_batch(batch, note, answered, should_stop):
+                    return False
+            except (MemoryError, RuntimeError) as error:
+                if not isinstance(error, MemoryError) and not should_reduce_batch_size(error):
+                    raise
+                problem = str(error).strip().splitlines()[:1]
+            else:
+                start += len(batch)
+                continue
+            if len(batch) == 1:
+                raise UserError(
+                    f"{batch[0][0].question}: not enough memory for this question alone "
+                    f"({len(batch[0][1])} tokens, and {batch[0][0].max_new_tokens} new ones): "
+                    f"{''.join(problem)[:200]}"
+                )
+            # Only here have the tensors of the failed batch lost their last reference.
+            gc.collect()
+            clear_device_cache()
+            size = len(batch) // 2
+            self.sizes.choose(plan, start, size)
+        return True
+
+    def _answer_batch(
+        self,
+        batch: list[tuple[Request, list[int]]],
+        on_answer: OnAnswer,
+        done: Collection[Key],
+        should_stop: Callable[[], bool],
+    ) -> bool:
+        requests, prompts = [row[0] for row in batch], [row[1] for row in batch]
+        # A row that was answered before keeps its place: the shapes, and so the rounding of the
+        # others, stay as they were.
+        skipped = {row for row, request in enumerate(requests) if request.key in done}
+        if len(skipped) == len(batch):
+            return True
+        if should_stop():
+            return False
+        width = max(map(len, prompts))
+        limits = [
+            min(request.max_new_tokens, self.num_positions - len(prompt))
+            for request, prompt in batch
+        ]
+        ends = Ends(
+            requests, limits, width, self.tokenizer, self.end_tokens, skipped, on_answer,
+            should_stop,
+        )  # fmt: skip
+        fill = self.tokenizer.pad_token_id
+        fill = min(self.end_tokens) if fill is None else fill
+        config = GenerationConfig(
+            max_new_tokens=max(limits),
+            eos_token_id=sorted(self.end_tokens),
+            pad_token_id=fill,
+            do_sample=False,
         )
-    return answers
+        # What this leaves open, `generate` would otherwise fill from the model's own defaults.
+        self.model.generation_config = config
+        # The stubs take `generate` of a general model for one of its tensors.
+        continue_prompts: Any = self.model.generate
+        device = self.model.device
+        continue_prompts(
+            input_ids=torch.tensor(
+                [[fill] * (width - len(ids)) + ids for ids in prompts], device=device
+            ),
+            attention_mask=torch.tensor(
+                [[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts], device=device
+            ),
+            generation_config=config,
+            logits_processor=LogitsProcessorList([Choice(requests, width, device)]),
+            stopping_criteria=StoppingCriteriaList([ends]),
+        )
+        return not ends.stopped
+
+    def _rows_that_fit(self, num_positions: int) -> int:
+        """How many rows keep the key-value cache under its share of memory; where the others'
+        share does not suffice, the batch is halved later."""
+        config = self.model.config.get_text_config()
+        heads = config.num_attention_heads
+        head_width = getattr(config, "head_dim", None) or config.hidden_size // heads
+        cached_heads = getattr(config, "num_key_value_heads", None) or heads
+        element_bytes = torch.finfo(self.model.dtype).bits // 8
+        token_bytes = 2 * config.num_hidden_layers * cached_heads * head_width * element_bytes
+        budget_mb = _CACHE_MB
+        if self.model.device.type == "cuda":
+            budget_mb = torch.cuda.mem_get_info(self.model.device)[0] // 2**20 // 2
+        return max(1, min(_MAX_ROWS, budget_mb * 2**20 // (token_bytes * num_positions)))
 
 
-def _generation_config(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    max_new_tokens: int,
-    temperature: float,
-) -> GenerationConfig:
-    own: Any = model.generation_config.eos_token_id if model.generation_config else None
-    of_tokenizer: Any = tokenizer.eos_token_id
-    ends = {*(own if isinstance(own, list) else [own]), of_tokenizer} - {None}
+def encoded(tokenizer: PreTrainedTokenizerBase, request: Request, num_positions: int) -> list[int]:
+    """The tokens of a request's prompt.
+
+    Raises: UserError that names the question, if they fill the model's positions.
+    """
+    ids = tokenizer(request.prompt, add_special_tokens=not request.is_rendered)["input_ids"]
+    if not ids:
+        raise UserError(f"{request.question}: its prompt is empty")
+    if len(ids) >= num_positions:
+        raise UserError(
+            f"{request.question}: its prompt has {len(ids)} tokens, and the model has "
+            f"{num_positions} positions; leave the question out, or take a model with more"
+        )
+    return list(ids)
+
+
+def num_positions(config: Any) -> int:
+    """The most tokens that a model can see at once; a very large number where it names none."""
+    return getattr(config.get_text_config(), "max_position_embeddings", None) or 2**40
+
+
+def end_tokens(
+    tokenizer: PreTrainedTokenizerBase, end_texts: Sequence[str], config: GenerationConfig | None
+) -> set[int]:
+    """The tokens that end an answer: the model's, the tokenizer's, and `end_texts`.
+
+    Raises: UserError if there is none.
+    """
+    named: list[Any] = [tokenizer.eos_token_id, *map(tokenizer.convert_tokens_to_ids, end_texts)]
+    own: Any = config.eos_token_id if config else None
+    named += own if isinstance(own, list) else [own]
+    ends = {int(token) for token in named if token is not None}
     if not ends:
         raise UserError("the model has no end token, so its answers would never end")
-    sampling: dict[str, Any] = {"do_sample": False}
-    if temperature > 0:
-        sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
-    config = GenerationConfig(
-        max_new_tokens=max_new_tokens,
-        eos_token_id=sorted(ends),
-        pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(ends),
-        **sampling,
-    )
-    # What this leaves open, `generate` would otherwise fill from the model's own defaults.
-    model.generation_config = config
-    return config
+    return ends
 
 
-def _rows_that_fit(model: PreTrainedModel, num_positions: int) -> int:
-    """How many rows keep the key-value cache under its share of memory."""
-    config = model.config.get_text_config()
-    heads = config.num_attention_heads
-    head_width = getattr(config, "head_dim", None) or config.hidden_size // heads
-    cached_heads = getattr(config, "num_key_value_heads", None) or heads
-    element_bytes = torch.finfo(model.dtype).bits // 8
-    token_bytes = 2 * config.num_hidden_layers * cached_heads * head_width * element_bytes
-    budget_mb = _CACHE_MB
-    if model.device.type == "cuda":
-        budget_mb = torch.cuda.mem_get_info(model.device)[0] // 2**20 // 3
-    return max(1, min(_MAX_ROWS, budget_mb * 2**20 // (token_bytes * num_positions)))
+def _alike(request: Request) -> tuple[int, float]:
+    return request.max_new_tokens, request.temperature
 
 
-def _cuda_devices(model: PreTrainedModel) -> list[torch.device]:
-    return [model.device] if model.device.type == "cuda" else []
+def _digest(keys: list[Key]) -> str:
+    return hashlib.sha256(json.dumps(keys).encode()).hexdigest()[:16]

@@ -9,6 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from otr import runs
+from otr.errors import UserError
 from otr.report.curves import curve_figures
 from otr.report.drawing import Figure
 from otr.report.figures import difference_figure, sensitivity_figure, trade_off_figure
@@ -32,7 +33,7 @@ def write_report(folders: Sequence[Path], output: Path) -> None:
     for number, group in enumerate(groups):
         prefix = f"g{number}-" if len(groups) > 1 else ""
         part = clean(group.title) if len(groups) > 1 else ""
-        sections += [replace(each, part=part) for each in _sections(group, prefix)]
+        sections += [replace(each, part=part) for each in _whole_sections(group, prefix)]
     title = groups[0].title if len(groups) == 1 else "Comparison"
     output.parent.mkdir(parents=True, exist_ok=True)
     runs.write_text(output, page(clean(title), sections))
@@ -54,6 +55,27 @@ def _visible(character: str) -> str:
     if character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co"):
         return character
     return character.encode("unicode_escape").decode()
+
+
+def _whole_sections(group: Group, prefix: str) -> list[Section]:
+    """The sections of a group whose files are as they were written.
+
+    Raises: UserError if one of them is not.
+    """
+    if group.results is None:
+        return _sections(group, prefix)
+    try:
+        return _sections(group, prefix)
+    except UserError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        # What results.json and tokens.json hold is much, and all of it otr's own: there is no
+        # field that may be otherwise.
+        reason = clean(f"{type(error).__name__}: {error}", 200)
+        raise UserError(
+            f"{group.folder}: {runs.RESULTS} or {runs.TOKENS} was changed or is damaged ({reason}); "
+            "otr compare writes them anew"
+        ) from error
 
 
 def _sections(group: Group, prefix: str) -> list[Section]:
@@ -87,7 +109,7 @@ def _sections(group: Group, prefix: str) -> list[Section]:
         _name(label): [metrics(each) for each in kept] for label, kept in group.run_folders.items()
     }
     found += [
-        ("curves", "Training", _drawn(curve_figures(curves, f"{prefix}curves"))),
+        ("curves", "Training", _side_by_side(curve_figures(curves, f"{prefix}curves"))),
         ("cost", "Cost", _cost(group)),
         ("data", "Data", _data(group)),
         ("answers", "Answers side by side", _answers(group)),
@@ -116,15 +138,23 @@ def _drawn(figures: Sequence[Figure | None]) -> Markup:
     return Markup("").join(figure.html() for figure in figures if figure is not None)
 
 
+def _side_by_side(figures: Sequence[Figure | None]) -> Markup:
+    """The figures in as many columns as fit; nothing if there are none."""
+    drawn = _drawn(figures)
+    return Markup('<div class="columns">') + drawn + Markup("</div>") if drawn else drawn
+
+
 def _cost(group: Group) -> Markup:
     """Means over the shown runs."""
-    names = ("seconds", "num_steps", "tokens_per_second", "peak_memory_mb", "head_share")
+    scales = dict.fromkeys(("seconds", "num_steps", "tokens_per_second", "peak_memory_mb"), 1)
+    scales["head_share"] = 100
     lines = []
     for label, folders in group.run_folders.items():
         costs = [cost for each in folders if (cost := optional_json(each / runs.COST))]
         if costs:
-            lines.append([label, *(_mean([cost.get(name) for cost in costs]) for name in names)])
-    header = ["", "seconds", "steps", "tokens/s", "peak memory, MiB", "head's share of the time"]
+            means = [_mean([cost.get(name) for cost in costs], by) for name, by in scales.items()]
+            lines.append([label, *means])
+    header = ["", "seconds", "steps", "tokens/s", "peak memory, MiB", "head's share, %"]
     return _part("rows", header, lines) if lines else Markup("")
 
 
@@ -184,9 +214,13 @@ def _runs(group: Group) -> Markup:
     return Markup("").join(parts)
 
 
-def _mean(values: list[Any]) -> str:
+def _mean(values: list[Any], scale: int) -> str:
+    """A mean, times a scale, to three digits or to the unit."""
     numbers = [value for value in values if isinstance(value, int | float)]
-    return f"{sum(numbers) / len(numbers):,.3g}" if numbers else "–"
+    if not numbers:
+        return "–"
+    mean = scale * sum(numbers) / len(numbers)
+    return f"{mean:,.0f}" if abs(mean) >= 100 else f"{mean:.3g}"
 
 
 def _percent(share: float) -> str:

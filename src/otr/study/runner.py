@@ -23,6 +23,7 @@ from typing import Any
 
 from otr import runs
 from otr.errors import UserError
+from otr.redaction import redacted
 from otr.signals import EXIT_STOPPED, Stopped, noted_signals
 from otr.study.plan import Job, Rewarded
 from otr.training.config import Run
@@ -78,9 +79,12 @@ def run_jobs(
                     active[process.sentinel] = (process, job, slot)
                     progress.running.append(job)
                     show(progress)
-                for sentinel in wait(list(active), timeout=_POLL_SECONDS):
+                ended = wait(list(active), timeout=_POLL_SECONDS)
+                # A signal to the whole group ends the processes too, which is no failure of theirs.
+                for sentinel in () if stop.is_set() else ended:
                     process, job, slot = active.pop(sentinel)
                     process.join()
+                    _redact(_log(job))
                     slots.append(slot)
                     progress.running.remove(job)
                     (progress.finished if _ended_well(process, job) else progress.failed).append(
@@ -89,6 +93,8 @@ def run_jobs(
                 show(progress)
         finally:
             _end([process for process, _, _ in active.values()])
+            for _, job, _ in active.values():
+                _redact(_log(job))
     return progress
 
 
@@ -130,11 +136,20 @@ def _context() -> Any:
     loading; where there are GPUs, which do not survive a fork, or no forks, fresh ones."""
     import torch
 
-    if "forkserver" in multiprocessing.get_all_start_methods() and not torch.cuda.is_available():
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["otr.training.pipeline", "otr.evaluation.pipeline"])
-        return context
-    return multiprocessing.get_context("spawn")
+    if "forkserver" not in multiprocessing.get_all_start_methods() or torch.cuda.is_available():
+        return multiprocessing.get_context("spawn")
+    from multiprocessing.forkserver import ensure_running
+
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["otr.training.pipeline", "otr.evaluation.pipeline"])
+    if threading.current_thread() is threading.main_thread():
+        # A signal to the whole group leaves the server be: it ends with this process, in order.
+        before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        try:
+            ensure_running()
+        finally:
+            signal.signal(signal.SIGTERM, before)
+    return context
 
 
 def _ended_well(process: BaseProcess, job: Job) -> bool:
@@ -180,7 +195,8 @@ def _end(processes: list[BaseProcess]) -> None:
 def _process(job: Job, slot: int, folder: str) -> None:
     """What a job's process does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # An orderly end, which gives back semaphores and temporary files.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_STOPPED))
     _end_with_parent()
     os.chdir(folder)
     if devices := [d for d in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if d]:
@@ -188,7 +204,7 @@ def _process(job: Job, slot: int, folder: str) -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = str(slot)
     failed = job.folder / runs.FAILED
     failed.unlink(missing_ok=True)
-    log = job.folder.parent / runs.LOGS / f"{job.name}.txt"
+    log = _log(job)
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "w", encoding="utf-8") as file:
         os.dup2(file.fileno(), 1)
@@ -203,8 +219,21 @@ def _process(job: Job, slot: int, folder: str) -> None:
             message = (
                 str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
             )
-            runs.write_json(failed, {"error": message})
+            runs.write_json(failed, {"error": redacted(message)})
             sys.exit(1)
+
+
+def _log(job: Job) -> Path:
+    """What the job's process printed."""
+    return job.folder.parent / runs.LOGS / f"{job.name}.txt"
+
+
+def _redact(log: Path) -> None:
+    """Hide the secrets that other libraries may have printed."""
+    if log.is_file():
+        text = log.read_text(encoding="utf-8", errors="replace")
+        if (safe := redacted(text)) != text:
+            runs.write_text(log, safe)
 
 
 def _end_with_parent() -> None:

@@ -14,7 +14,7 @@ from otr import runs
 from otr.errors import UserError
 from otr.runs import read_yaml
 from otr.training.checkpoints import find
-from otr.training.config import Run, differences
+from otr.training.config import Run, differences, written
 from otr.training.environment import installed_version
 
 _MAY_CHANGE = (
@@ -45,6 +45,7 @@ def check_folder(folder: Path) -> None:
     """Raise UserError unless the folder can be a run's, or is one."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"output_dir: {folder} is a file; give a folder")
+    runs.refuse_links(folder)
     if folder.is_dir() and any(folder.iterdir()) and not (folder / runs.CONFIG).is_file():
         raise UserError(
             f"output_dir: {folder} holds files that are not a run's; give an empty or new folder"
@@ -60,7 +61,7 @@ def standing(folder: Path, resolved: Run, data_sha256: dict[str, str]) -> Standi
     if not (folder / runs.CONFIG).is_file():
         return Standing(False, False)
     differing = differences(
-        _compared(read_yaml(folder / runs.CONFIG)), _compared(resolved.model_dump(mode="json"))
+        _compared(read_yaml(folder / runs.CONFIG)), _compared(written(resolved))
     )
     before = runs.read_as(folder / runs.ENVIRONMENT, runs.Environment)
     changed = [
@@ -94,7 +95,7 @@ def standing(folder: Path, resolved: Run, data_sha256: dict[str, str]) -> Standi
 
 def remove_run(folder: Path) -> None:
     """Remove what a run has written, and nothing else."""
-    for name in (runs.CHECKPOINTS, runs.MODEL, runs.SKIPPED):
+    for name in (runs.CHECKPOINTS, runs.MODEL, runs.SKIPPED, runs.PARTIAL):
         shutil.rmtree(folder / name, ignore_errors=True)
     for name in (
         runs.CONFIG, runs.ENVIRONMENT, runs.METRICS, runs.SAMPLES, runs.AUDIT, runs.COST,
@@ -120,11 +121,11 @@ def removed_if_refused(folder: Path) -> Iterator[None]:
 def save_model(trainer: Trainer, folder: Path) -> None:
     """Safetensors and tokenizer, whole or not at all."""
     aside = folder.with_name(f".{folder.name}.part")
-    if trainer.is_world_process_zero():
+    if trainer.args.should_save:
         shutil.rmtree(aside, ignore_errors=True)
     trainer.accelerator.wait_for_everyone()
     trainer.save_model(str(aside))
-    if trainer.is_world_process_zero():
+    if trainer.args.should_save:
         (aside / "training_args.bin").unlink(missing_ok=True)
         (aside / "README.md").unlink(missing_ok=True)
         aside.rename(folder)

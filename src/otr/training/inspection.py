@@ -22,9 +22,10 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from otr.errors import UserError
-from otr.lm_head import IGNORED, LogitTransform, linear_loss
+from otr.lm_head import IGNORED, linear_loss
 from otr.objectives import Objective, options_of
 from otr.pretrained import load_model, load_tokenizer
+from otr.redaction import redacted
 from otr.runs import model_folder
 from otr.training.chosen_examples import ChosenExample, chosen_examples
 from otr.training.config import Data
@@ -71,7 +72,7 @@ def token_views(
     policy = _Policy(load_model(name))
     return {
         "format": 1,
-        "model": model,
+        "model": redacted(model),
         "seed": seed,
         "examples": [
             example_view(policy, tokenizer, example, objectives, seed=seed, labels=labels)
@@ -88,8 +89,9 @@ class _Policy:
         if torch.cuda.is_available():
             self.model.cuda()  # pyright: ignore[reportCallIssue]
         head = output_head(self.model)
-        self.weight, self.bias = head.weight.detach(), head.bias
-        self.transform: LogitTransform = measured_transform(self.model)
+        self.transform = measured_transform(self.model)
+        self.weight = self.transform.of_words(head.weight.detach())
+        self.bias = None if head.bias is None else self.transform.of_words(head.bias)
         self.device = self.weight.device
 
     @torch.no_grad()

@@ -9,6 +9,8 @@ hooks see the head, and auxiliary losses are the model's own.
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -19,6 +21,7 @@ from otr.lm_head import HeadOutput, LogitTransform
 
 _SMALL, _LARGE = 2.0**-10, 2.0**20
 _PROBE = (-_LARGE, -32.0, -1.0, -_SMALL, _SMALL, 1.0, 32.0, _LARGE)
+_NUM_TOKENS = 4
 
 
 def output_head(model: nn.Module) -> nn.Linear:
@@ -26,7 +29,12 @@ def output_head(model: nn.Module) -> nn.Linear:
 
     Raises: ValueError if the model has no such layer, or an adapter lies on it.
     """
-    head = model.get_output_embeddings()  # type: ignore[operator]
+    head = _named_head(model)
+    if head is None:
+        raise ValueError(
+            f"{type(model).__name__} names no layer that makes its logits, or several; use "
+            "SFTTrainer for this model, or `otr.logits_loss` on its logits"
+        )
     if hasattr(head, "modules_to_save"):
         head = head.modules_to_save[head.active_adapter]
     kind = type(head).__name__
@@ -44,54 +52,180 @@ def output_head(model: nn.Module) -> nn.Linear:
     return head
 
 
-def measured_transform(model: PreTrainedModel) -> LogitTransform:
+def _named_head(model: nn.Module) -> Any:
+    """The output embeddings of the model, or else of the only model in it that names some."""
+    head = model.get_output_embeddings()  # type: ignore[operator]
+    if head is not None:
+        return head
+    inner = [part for part in model.modules() if isinstance(part, PreTrainedModel)]
+    found = {id(head): head for part in inner if (head := part.get_output_embeddings()) is not None}
+    return next(iter(found.values())) if len(found) == 1 else None
+
+
+@dataclass(frozen=True)
+class HeadTransform(LogitTransform):
+    """What a model does between its head's output and its logits."""
+
+    num_words: int | None = None
+    """The logits are of so many first words, the rest of the head's rows being padding; None if of
+    all."""
+
+    def of_words(self, rows: Tensor) -> Tensor:
+        """Those of the head's rows, (V, …), that logits are made of."""
+        return rows if self.num_words is None else rows[: self.num_words]
+
+
+def measured_transform(model: PreTrainedModel) -> HeadTransform:
     """What the model's forward does between its head's output and its logits.
 
-    Two tokens are run through the model with known values in place of the head's output.
+    A few tokens are run through the model, in the mode it is in, with known values in place of the
+    head's output, others at every position; and again with another last token.
 
-    Raises: ValueError if the head is not called once, or the result is neither a factor nor a
-    softcap.
+    Raises: ValueError if the model cannot run on tokens alone, its head is not called once with a
+    state for each token, a state depends on a later token, or what becomes of the values is neither
+    a factor nor a softcap.
     """
-    head = output_head(model)
-    vocabulary, device = head.weight.shape[0], head.weight.device
-    probe_V = torch.tensor(_PROBE, dtype=torch.float64, device=device)
-    probe_V = probe_V.repeat(-(-vocabulary // len(_PROBE)))[:vocabulary]
-    calls = []
-
-    def forward(hidden: Tensor) -> Tensor:
-        calls.append(hidden.shape)
-        return probe_V.expand(*hidden.shape[:-1], vocabulary).clone()
-
-    tokens = torch.zeros(1, 2, dtype=torch.int64, device=device)
-    with torch.no_grad(), _exchanged_forward(head, forward):
-        logits = model(input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=False)
-    name = type(model).__name__
-    if len(calls) != 1:
+    head, name = output_head(model), type(model).__name__
+    if getattr(model.config, "is_encoder_decoder", False):
         raise ValueError(
-            f"{name} calls its head {len(calls)} times in a forward pass, where one is expected; "
-            "use SFTTrainer for this model"
+            f"{name} is an encoder and a decoder, and here rows of tokens go to a decoder alone; "
+            "use a trainer for sequence-to-sequence models"
         )
-    seen_V = logits.logits[0, -1].double()
-    transform = _fitted(float(seen_V[4]), float(seen_V[7]))
-    expected_V = transform.scale * probe_V
-    if transform.softcap is not None:
-        expected_V = transform.softcap * torch.tanh(expected_V / transform.softcap)
-    if seen_V.shape != expected_V.shape or not torch.allclose(seen_V, expected_V, rtol=1e-2):
+    vocabulary, device = head.weight.shape[0], head.weight.device
+    probe_LV = torch.tensor(_PROBE, dtype=torch.float64, device=device).repeat(
+        _NUM_TOKENS, -(-vocabulary // len(_PROBE)) + 1
+    )
+    probe_LV = torch.stack([row[place : place + vocabulary] for place, row in enumerate(probe_LV)])
+    runs = []
+    for last in (0, 1):
+        states: list[Tensor] = []
+
+        def forward(hidden: Tensor, states: list[Tensor] = states) -> Tensor:
+            states.append(hidden)
+            _check_states(name, states)
+            before = probe_LV[:1].expand(hidden.shape[1] - _NUM_TOKENS, vocabulary)
+            return torch.cat((before, probe_LV)).expand(1, -1, -1).clone()
+
+        logits_NLV = _probed(model, forward, last).logits
+        if len(states) != 1:
+            raise ValueError(
+                f"{name} calls its head {len(states)} times in a forward pass, where one is "
+                "expected; use SFTTrainer for this model"
+            )
+        runs.append(states[0][0].double())
+    _check_order(name, *runs, eps=torch.finfo(states[0].dtype).eps)
+    return _transform(name, logits_NLV, probe_LV)
+
+
+class _Refusal(ValueError):
+    """Raised inside a model's forward."""
+
+
+def _check_states(name: str, states: list[Tensor]) -> None:
+    shape = states[-1].shape
+    if len(shape) != 3 or shape[0] != 1 or shape[1] < _NUM_TOKENS:
+        raise _Refusal(
+            f"{name} gives its head states of shape {tuple(shape)} for {_NUM_TOKENS} tokens, where "
+            "one state a token is expected; use SFTTrainer for this model"
+        )
+
+
+def _check_order(name: str, first_LD: Tensor, second_LD: Tensor, eps: float) -> None:
+    """Two runs that differ in their last token may differ in its state alone."""
+    if not torch.isfinite(first_LD).all():
+        raise ValueError(f"{name} makes states that are not finite; look at its weights")
+    change = (second_LD - first_LD)[:-1].norm()
+    if change > max(1e-4, 4 * eps) * first_LD[:-1].norm():
+        raise ValueError(
+            f"in {name}, what is known of a token depends on later ones, so it would learn to copy "
+            "its labels; a causal language model is needed (some configurations have `is_decoder`, "
+            "`causal` or `use_bidirectional_attention` for that)"
+        )
+
+
+def _transform(name: str, logits_NLV: Tensor | None, probe_LV: Tensor) -> HeadTransform:
+    """The transform that makes the logits from the probe's values, checked on all of them."""
+    if logits_NLV is None or logits_NLV.ndim != 3 or logits_NLV.shape[1] < _NUM_TOKENS:
+        raise ValueError(
+            f"{name} does not return logits of every token; use SFTTrainer for this model"
+        )
+    seen_LV = logits_NLV[0, -_NUM_TOKENS:].double()
+    vocabulary, num_words = probe_LV.shape[1], seen_LV.shape[1]
+    probe_LV = probe_LV[:, :num_words]
+    small, large = (
+        float(seen_LV[0, _PROBE.index(value)]) if num_words >= len(_PROBE) else 0.0
+        for value in (_SMALL, _LARGE)
+    )
+    fitted = _fitted(small, large)
+    expected_LV = fitted.scale * probe_LV
+    if fitted.softcap is not None:
+        expected_LV = fitted.softcap * torch.tanh(expected_LV / fitted.softcap)
+    if seen_LV.shape != expected_LV.shape or not torch.allclose(seen_LV, expected_LV, rtol=1e-2):
         raise ValueError(
             f"{name} changes its logits in a way that is neither a factor nor a softcap, which "
             "the fused head cannot follow; use SFTTrainer for this model, or `otr.logits_loss`"
         )
-    return transform
+    return fitted if num_words == vocabulary else replace(fitted, num_words=num_words)
 
 
-def _fitted(seen_small: float, seen_large: float) -> LogitTransform:
+def probed_outputs(model: PreTrainedModel, **inputs: Any) -> Any:
+    """What the model's forward returns for a few tokens beside its logits, while it makes none.
+
+    Raises: ValueError where the forward does not go through without them.
+    """
+    return _probed(model, lambda hidden: hidden.new_zeros(*hidden.shape[:-1], 1), 0, **inputs)
+
+
+def _probed(
+    model: PreTrainedModel, forward: Callable[[Tensor], Tensor], last: int, **inputs: Any
+) -> Any:
+    """A forward of a few tokens, whose dropout is the same at every call."""
+    head = output_head(model)
+    device = head.weight.device
+    tokens = torch.zeros(1, _NUM_TOKENS, dtype=torch.int64, device=device)
+    tokens[0, -1] = last
+    random = torch.random.fork_rng([device] if device.type == "cuda" else [])
+    with torch.no_grad(), random, _exchanged_forward(head, forward):
+        torch.manual_seed(0)
+        try:
+            return model(
+                input_ids=tokens,
+                attention_mask=torch.ones_like(tokens),
+                use_cache=False,
+                **inputs,
+            )
+        except torch.OutOfMemoryError:
+            raise
+        except _Refusal as refusal:
+            raise ValueError(str(refusal)) from None
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ValueError(
+                f"{type(model).__name__} does not run on tokens alone with its logits made "
+                f"elsewhere ({type(error).__name__}: {reason}); use SFTTrainer for this model"
+            ) from error
+
+
+@contextmanager
+def training_mode(model: nn.Module) -> Iterator[None]:
+    """While open, the model is in training mode; each of its modules is as it was afterwards."""
+    before = {module: module.training for module in model.modules()}
+    model.train()
+    try:
+        yield
+    finally:
+        for module, training in before.items():
+            module.training = training
+
+
+def _fitted(seen_small: float, seen_large: float) -> HeadTransform:
     """The transform that takes `_SMALL` and `_LARGE` to what was seen of them."""
     scale = seen_small / _SMALL
     if abs(seen_large) > 0.5 * abs(scale) * _LARGE:
-        return LogitTransform(scale=scale)
+        return HeadTransform(scale=scale)
     softcap = abs(seen_large)
     scale = softcap * math.atanh(min(seen_small / softcap, 0.5)) / _SMALL if softcap else 0.0
-    return LogitTransform(scale=1.0 if abs(scale - 1) < 1e-6 else scale, softcap=softcap)
+    return HeadTransform(scale=1.0 if abs(scale - 1) < 1e-6 else scale, softcap=softcap)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """From a run file to a run folder."""
 
+import copy
 import os
 import sys
 from dataclasses import dataclass
@@ -14,14 +15,17 @@ from transformers.trainer_callback import PrinterCallback
 from trl.trainer.sft_config import SFTConfig
 
 from otr import runs
-from otr.errors import UserError
+from otr.errors import ProcessLost, UserError
 from otr.objectives import Objective, objective_from_options, options_of
 from otr.pretrained import load_model, load_tokenizer
+from otr.redaction import without_secrets
 from otr.rows import read_rows
 from otr.signals import Stopped, noted_signals
+from otr.terminal import visible
+from otr.training.agreement import agreed
 from otr.training.audit import Audit, audit
 from otr.training.budget import UNREACHED_STEPS, TimeBudget, check_budget
-from otr.training.checkpoints import find
+from otr.training.checkpoints import latest
 from otr.training.config import Run, to_yaml
 from otr.training.cost import Clock, StartClock, StopClock, write_cost
 from otr.training.environment import data_sha256, environment
@@ -35,6 +39,7 @@ from otr.training.folder import (
     standing,
 )
 from otr.training.guard import StopOnSignal
+from otr.training.lost_process import join_on_cpu, lost_process_words
 from otr.training.memory import out_of_memory_words
 from otr.training.options import built
 from otr.training.progress import Metrics, Progress, SampleGenerations
@@ -48,9 +53,6 @@ _DECIDED_BY_DATA = (
     "dataset_kwargs",
     "truncation_mode",
 )
-
-_SECRET = ("hub_token", "push_to_hub_token")
-"""Settings that are not written to the run folder."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ def prepare(run: Run) -> Prepared:
         objective = objective_from_options(run.objective)
     except ValueError as error:
         raise UserError(str(error)) from None
+    join_on_cpu({**training_defaults(run), **run.training})
     arguments = _arguments(run)
     lora = None
     if run.lora is not None:
@@ -100,14 +103,27 @@ def train(run: Run, *, restart: bool = False, progress: bool = True) -> Path:
 
     Raises: UserError for whatever the user must change, before anything is written; Stopped after
     SIGINT or SIGTERM, with a checkpoint to go on from; FloatingPointError if too many steps in a
-    row are not finite.
+    row are not finite; ProcessLost if another process of the run is gone or cannot be reached.
     """
+    trainers: list[OTRTrainer] = []
+    try:
+        return _train(run, restart, progress, trainers)
+    except RuntimeError as error:
+        words = lost_process_words(error, Path(run.output_dir), next(iter(trainers), None))
+        if not words:
+            raise
+        raise ProcessLost(words) from error
+
+
+def _train(run: Run, restart: bool, progress: bool, trainers: list[OTRTrainer]) -> Path:
+    """Train, and leave the trainer in `trainers` for who must know how far it came."""
     folder = Path(run.output_dir)
     check_folder(folder)
     prepared = prepare(run)
     there = Standing(False, False)
     if not restart:
         there = standing(folder, _resolved(prepared), data_sha256(_sources(run)))
+    there = agreed(there, folder, prepared.arguments)
     if there.is_finished:
         if progress:
             print(f"already trained: {folder}; --restart trains anew", file=sys.stderr)
@@ -123,6 +139,7 @@ def train(run: Run, *, restart: bool = False, progress: bool = True) -> Path:
         callbacks = run_callbacks(prepared, folder, clock, budget, progress)
         with removed_if_refused(folder):
             trainer = build_trainer(prepared, model, [*callbacks[:-1], stop, callbacks[-1]])
+        trainers.append(trainer)
         trainer.guard.folder = folder / runs.SKIPPED
         trainer.stateful["clock"] = clock
         if budget is not None:
@@ -131,9 +148,9 @@ def train(run: Run, *, restart: bool = False, progress: bool = True) -> Path:
         if trainer.is_world_process_zero():
             grown = GrowingFiles(folder / runs.METRICS, folder / runs.SAMPLES)
             trainer.stateful["files"] = grown
-            if there.checkpoint is None:
-                remove_run(folder)
-                write_head(prepared, found, folder)
+        if trainer.args.should_save and there.checkpoint is None:
+            remove_run(folder)
+            write_head(prepared, found, folder)
         trainer.accelerator.wait_for_everyone()
         try:
             trainer.train(None if there.checkpoint is None else str(there.checkpoint))
@@ -152,7 +169,7 @@ def train(run: Run, *, restart: bool = False, progress: bool = True) -> Path:
 
 
 def _stopped_words(folder: Path) -> str:
-    newest = find(folder / runs.CHECKPOINTS).newest
+    newest = latest(folder / runs.CHECKPOINTS)
     if newest is None:
         return f"stopped, and no checkpoint could be written: {folder} begins anew next time"
     return f"stopped; the same command goes on from {newest}"
@@ -172,7 +189,8 @@ def _announce(prepared: Prepared, found: Audit, there: Standing) -> None:
     if there.is_begun:
         from_where = there.checkpoint or "the beginning, since there is no checkpoint yet"
         lines.append(f"going on from {from_where}")
-    print("\n".join(lines), file=sys.stderr)
+    # Notes may quote files of a run folder that was copied from elsewhere.
+    print("\n".join(visible(line) for line in lines), file=sys.stderr)
 
 
 def loaded_model(prepared: Prepared) -> PreTrainedModel:
@@ -295,10 +313,13 @@ def build_trainer(
     reference_model = None
     if prepared.objective.anchor is not None and prepared.lora is None:
         reference_model = loaded_model(prepared)
+    # The model is there; trackers write down what it was loaded with.
+    arguments = copy.copy(prepared.arguments)
+    arguments.model_init_kwargs = without_secrets(arguments.model_init_kwargs)
     trainer = OTRTrainer(
         model=model,
         reference_model=reference_model,
-        args=prepared.arguments,
+        args=arguments,
         objective=prepared.objective,
         compaction=prepared.run.compaction,
         max_skipped_steps=prepared.run.max_skipped_steps,
@@ -371,7 +392,7 @@ def _resolved(prepared: Prepared) -> Run:
             "training": {
                 **training_defaults(run),
                 "learning_rate": prepared.arguments.learning_rate,
-                **{name: value for name, value in run.training.items() if name not in _SECRET},
+                **run.training,
             },
         }
     )

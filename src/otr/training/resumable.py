@@ -70,9 +70,16 @@ class ResumableTrainer(SFTTrainer):
         self._begins_from = Path(named) if named else None
         if self._begins_from is not None:
             state = TrainerState.load_from_json(str(self._begins_from / _STATE))
-            if state.global_step >= state.max_steps:
+            if self._has_ended(state):
                 return self._train_no_further(state)
         return super().train(resume_from_checkpoint=named or None, **kwargs)
+
+    def _has_ended(self, state: TrainerState) -> bool:
+        """Whether a checkpoint is of the last step, also by settings that ask for more of them."""
+        if self.args.max_steps > 0:
+            return state.global_step >= self.args.max_steps
+        more_epochs = self.args.num_train_epochs > state.num_train_epochs
+        return state.global_step >= state.max_steps and not more_epochs
 
     def _train_no_further(self, state: TrainerState) -> TrainOutput:
         """Take over a checkpoint of the last step, after which the trainer would do one more."""
@@ -81,6 +88,9 @@ class ResumableTrainer(SFTTrainer):
         self.restore()
         self.control = self.callback_handler.on_train_end(self.args, self.state, self.control)
         return TrainOutput(state.global_step, self._total_loss_scalar / state.global_step, {})
+
+    def _send_telemetry(self) -> None:
+        """TRL's trainers report that they were made; this one does not."""
 
     def _get_output_dir(self, trial: Any) -> str:
         return super()._get_output_dir(trial) if self._aside is None else str(self._aside)
@@ -92,7 +102,7 @@ class ResumableTrainer(SFTTrainer):
         """
         folder = Path(self._get_output_dir(trial))
         name = checkpoint_name(self.state.global_step)
-        if self.is_world_process_zero():
+        if self.args.should_save:
             sweep(folder)
         self.accelerator.wait_for_everyone()
         problem = None
@@ -105,7 +115,7 @@ class ResumableTrainer(SFTTrainer):
         finally:
             self._aside = None
         all_wrote = self._all_agree(problem is None)
-        if self.is_world_process_zero():
+        if self.args.should_save:
             try:
                 if all_wrote:
                     self._name_best(folder, name)
@@ -132,13 +142,13 @@ class ResumableTrainer(SFTTrainer):
             },
             **{name: part.state() for name, part in self.stateful.items()},
         }
-        runs.write_json(folder / _own_state_name(self.args.process_index), state)
+        runs.write_json(folder / own_state_name(self.args.process_index), state)
 
     def restore(self) -> None:
         """Restore what `_write_own_state` wrote, once the trainer has restored its own."""
         if self._begins_from is None:
             return
-        path = self._begins_from / _own_state_name(self.args.process_index)
+        path = self._begins_from / own_state_name(self.args.process_index)
         if not path.is_file():
             return
         state = runs.read_json(path)
@@ -175,7 +185,8 @@ class _Restored(TrainerCallback):
         self.trainer.restore()
 
 
-def _own_state_name(process_index: int) -> str:
+def own_state_name(process_index: int | str) -> str:
+    """The file of a checkpoint that holds what one process counts."""
     return f"otr_state_{process_index}.json"
 
 

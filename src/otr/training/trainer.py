@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 from trl.trainer.sft_config import SFTConfig
 
 from otr import runs
@@ -17,7 +18,13 @@ from otr.objectives import OTR, Objective
 from otr.training.cost import HeadTimer
 from otr.training.guard import StepGuard
 from otr.training.memory import peak_memory_mb
-from otr.training.model_head import fused_head, measured_transform, output_head
+from otr.training.model_head import (
+    fused_head,
+    measured_transform,
+    output_head,
+    probed_outputs,
+    training_mode,
+)
 from otr.training.reference_policy import check_reference, reference_states
 from otr.training.resumable import ResumableTrainer
 from otr.training.sums import Sums
@@ -89,7 +96,7 @@ class OTRTrainer(ResumableTrainer):
                 self.reference_model = self.accelerator.prepare_model(
                     reference_model, evaluation_mode=True
                 ).eval()
-        self.logit_transform = measured_transform(model)  # type: ignore[arg-type]
+        self._measure(model)  # type: ignore[arg-type]
         # The loss divides by the tokens of the whole optimizer step whatever the model's forward
         # takes, so the trainer must count them.
         self.model_accepts_loss_kwargs = True
@@ -104,6 +111,31 @@ class OTRTrainer(ResumableTrainer):
         self.stateful = {"sums": self._sums["train"], "head": self.head_timer, "guard": self.guard}
         self.progress_share: Callable[[], float] = self._share_of_steps
         """The share of the training that is done, between 0 and 1: what schedules follow."""
+
+    def _measure(self, model: PreTrainedModel) -> None:
+        """How the model makes its logits, and whether it makes a router's loss."""
+        with training_mode(model):
+            self.logit_transform = measured_transform(model)
+            wanted = {"output_router_logits": True} if self.aux_loss_enabled else {}
+            outputs = probed_outputs(model, **wanted)
+        makes_loss = isinstance(getattr(outputs, "aux_loss", None), Tensor)
+        if self.aux_loss_enabled == makes_loss:
+            return
+        # Older releases of TRL have no such setting.
+        coefficient = getattr(self.args, "router_aux_loss_coef", None)
+        if makes_loss and coefficient is None:
+            raise ValueError(
+                f"{type(model).__name__} is configured to return its router's loss, with a "
+                "coefficient that is not called router_aux_loss_coef, so it would not be trained; set "
+                "router_aux_loss_coef among the arguments, or output_router_logits=False in its "
+                "configuration"
+            )
+        if coefficient:
+            raise ValueError(
+                f"{type(model).__name__} returns no auxiliary loss of its router, so "
+                f"router_aux_loss_coef={coefficient} weighs nothing; leave it out"
+            )
+        self.aux_loss_enabled = False
 
     @staticmethod
     def _refuse(config: Any, kwargs: dict[str, Any]) -> None:
@@ -140,7 +172,9 @@ class OTRTrainer(ResumableTrainer):
         """TRL's preparation, which cuts rows to `max_length` without a word; here with one."""
         named = (packing, formatting_func, dataset_name)
         if packing or args.max_length is None or not isinstance(dataset, Dataset):
-            return super()._prepare_dataset(dataset, processing_class, args, *named)
+            made = super()._prepare_dataset(dataset, processing_class, args, *named)
+            _require_labels(made, dataset_name)
+            return made
         whole = copy.copy(args)
         whole.max_length, whole.shuffle_dataset = None, False
         rows = super()._prepare_dataset(dataset, processing_class, whole, *named)
@@ -150,16 +184,25 @@ class OTRTrainer(ResumableTrainer):
         named = (packing, None, dataset_name)
         kept = super()._prepare_dataset(rows, processing_class, args, *named)
         assert isinstance(kept, Dataset)
+        if not num_cut:
+            _require_labels(kept, dataset_name)
         cut = (
             f"max_length={args.max_length} cuts {num_cut} of {len(lengths)} rows of the "
             f"{dataset_name} data, the longest of {max(lengths, default=0)} tokens"
         )
         if len(kept) == 0:
             raise ValueError(f"{cut}, and leaves nothing to learn in any; raise max_length")
+        num_left_out = len(rows) - len(kept)
         if num_cut:
             warnings.warn(
-                f"{cut}, and {len(rows) - len(kept)} rows have nothing left to learn; raise "
-                "max_length, or leave these rows out",
+                f"{cut}, and {num_left_out} rows have nothing left to learn; raise max_length, or "
+                "leave these rows out",
+                stacklevel=4,
+            )
+        elif num_left_out:
+            warnings.warn(
+                f"{num_left_out} of {len(rows)} rows of the {dataset_name} data have no label to "
+                "learn, and are left out; look at their masks",
                 stacklevel=4,
             )
         return kept
@@ -234,17 +277,20 @@ class OTRTrainer(ResumableTrainer):
                 self._model_inputs(inputs),
             )
             states = states[:, -length:].flatten(0, -2)
-            reference = {"reference_hidden": states, "reference_weight": their_weight}
+            reference = {
+                "reference_hidden": states,
+                "reference_weight": self.logit_transform.of_words(their_weight),
+            }
 
         def loss_in_head(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> HeadOutput:
             with self.head_timer.running(hidden.device):
                 return linear_loss(
                     # Prompt-learning adapters put tokens of their own in front of each sequence.
                     hidden[:, -length:].flatten(0, -2),
-                    weight,
+                    self.logit_transform.of_words(weight),
                     labels_NL.flatten(),
                     objective,
-                    bias=bias,
+                    bias=None if bias is None else self.logit_transform.of_words(bias),
                     logit_scale=self.logit_transform.scale,
                     logit_softcap=self.logit_transform.softcap,
                     seed=seed,
@@ -296,3 +342,14 @@ class OTRTrainer(ResumableTrainer):
     def _mode(self) -> str:
         assert self.model is not None
         return "train" if self.model.training else "eval"
+
+
+def _require_labels(dataset: Any, name: str) -> None:
+    """Raise ValueError if a dataset at hand has labels, and all of them are masked."""
+    if not isinstance(dataset, Dataset) or "labels" not in dataset.column_names:
+        return
+    if not any(label != IGNORED for row in dataset for label in row["labels"]):  # type: ignore[index]
+        raise ValueError(
+            f"no row of the {name} data has a label to learn, so that the loss would always be 0; "
+            "look at the masks"
+        )

@@ -1,0 +1,1 @@
+"""Every architecture of transformers against the fused head; see docs/models.md."""

@@ -1,0 +1,101 @@
+"""From questions to what a model sees: plain text, or a conversation under its chat template."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from otr.errors import UserError
+from otr.evaluation.benchmarks import Benchmark, Question
+from otr.evaluation.requests import Request
+from otr.runs import CONFIG, read_yaml
+
+STYLES = ("base", "chat")
+
+_REPLY = "ANSWER"
+
+
+class Prompts:
+    """Makes prompts in one style.
+
+    `style` None takes `chat` for a run that was trained on conversations, else `base`.
+    Raises: UserError if a style is unknown, or the model has no chat template.
+    """
+
+    def __init__(
+        self, model_or_run: str, tokenizer: PreTrainedTokenizerBase, style: str | None = None
+    ) -> None:
+        if style not in (None, *STYLES):
+            raise UserError(f"prompt: must be base or chat, is {style!r}")
+        data = _data_section(Path(model_or_run))
+        was_trained_on_turns = data.get("messages") is not None
+        self.style = style or ("chat" if was_trained_on_turns else "base")
+        self.tokenizer = tokenizer
+        self.variables = dict(data.get("chat_template_kwargs") or {})
+        if self.style == "chat" and not tokenizer.chat_template:
+            raise UserError("prompt: the model has no chat template, so give --prompt base")
+
+    @property
+    def end_texts(self) -> tuple[str, ...]:
+        """The special tokens with which the chat template ends a reply."""
+        if self.style == "base":
+            return ()
+        turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _REPLY}]
+        rest = self._rendered(turns, add_generation_prompt=False).rpartition(_REPLY)[2]
+        added = self.tokenizer.added_tokens_decoder.values()
+        special = {token.content for token in added if token.special}
+        found = [text for text in special if text in rest]
+        return (min(found, key=rest.index),) if found else ()
+
+    def of(self, question: Question) -> str:
+        """What the model sees of a question."""
+        if self.style == "base":
+            return question.prompt
+        messages = getattr(question, "messages", None)
+        turns = messages or [{"role": "user", "content": question.prompt.strip()}]
+        try:
+            return self._rendered(list(turns), add_generation_prompt=True)
+        except UserError as error:
+            raise UserError(f"{question.id}: {error}") from None
+
+    def requests(
+        self, benchmark: Benchmark, *, samples: int, temperature: float, seed: int
+    ) -> Iterator[Request]:
+        """One for each sample of each question. Stop texts are for plain text: a reply in a
+        conversation has an end of its own."""
+        stop = tuple(getattr(benchmark, "stop", ())) if self.style == "base" else ()
+        for question in benchmark.questions:
+            prompt = self.of(question)
+            for sample in range(samples):
+                yield Request(
+                    benchmark=benchmark.name,
+                    question=question.id,
+                    sample=sample,
+                    prompt=prompt,
+                    is_rendered=self.style == "chat",
+                    stop=stop,
+                    max_new_tokens=benchmark.max_new_tokens,
+                    temperature=temperature,
+                    seed=seed,
+                )
+
+    def _rendered(self, turns: list[dict[str, Any]], **options: Any) -> str:
+        try:
+            return str(
+                self.tokenizer.apply_chat_template(
+                    turns, tokenize=False, **options, **self.variables
+                )
+            )
+        except Exception as error:
+            # A template is a program of the model's maker, and may raise anything.
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            raise UserError(f"the model's chat template refuses it: {reason[0][:200]}") from None
+
+
+def _data_section(folder: Path) -> dict[str, Any]:
+    """The `data:` section of a run folder's configuration; empty for what is not a run."""
+    if not (folder / CONFIG).is_file():
+        return {}
+    section = read_yaml(folder / CONFIG).get("data")
+    return dict(section) if isinstance(section, dict) else {}

@@ -1,0 +1,403 @@
+"""Python programs from strangers, run where they can harm nothing. See docs/sandbox.md."""
+
+import functools
+import marshal
+import os
+import secrets
+import selectors
+import shutil
+import signal
+import site
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from otr.errors import UserError
+
+Reason = Literal[
+    "finished", "raised", "memory", "exited", "crashed", "killed", "cpu time", "wall time"
+]
+"""How a program ended: it and its tests ran to their end; an exception; MemoryError; it left by
+itself before; a fault such as SIGSEGV; SIGKILL from outside, as for want of memory; a limit."""
+
+_LAUNCH = "import sys; sys.path.insert(0, {folder!r}); from jail.launcher import main; del sys.path[0]; main({report}, {verdict})"  # noqa: E501
+_SECONDS_OF_GRACE = 10.0
+_MOST_WORDS = 4096
+
+
+class SandboxError(RuntimeError):
+    """The sandbox itself failed; says nothing of the program."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What one program may use. Each process that it starts has the same limits anew."""
+
+    cpu_seconds: int = 10
+    wall_seconds: float = 20.0
+    """For the program and everything it started, together."""
+
+    memory_mb: int = 2048
+    """Addresses, not pages in use."""
+
+    file_mb: int = 16
+    """The largest file."""
+
+    scratch_mb: int = 64
+    """All files together, where the sandbox has namespaces; they are kept in memory."""
+
+    num_files: int = 1000
+    """Files and folders together, where the sandbox has namespaces."""
+
+    num_open_files: int = 64
+    num_processes: int = 8
+    """Threads count."""
+
+    output_kb: int = 64
+    """Of standard output and of standard error, what is kept; the rest is read and dropped."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a program ended."""
+
+    reason: Reason
+    detail: str
+    """The exception, the exit status or the signal, in words."""
+
+    stdout: str
+    stderr: str
+    output_cut: bool
+    """Whether more was written than is kept."""
+
+    cpu_seconds: float
+    wall_seconds: float
+
+    @property
+    def finished(self) -> bool:
+        """The program and then its tests ran to their last line."""
+        return self.reason == "finished"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """A program, and the tests that are run after it with its names."""
+
+    text: str
+    tests: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protections:
+    """What holds on this machine, besides limits, a user without rights and a clean environment."""
+
+    namespaces: bool
+    """Own processes, network, IPC and files; files in memory only."""
+
+    system_calls: bool
+    """A filter against sockets, signals, tracing and mounts."""
+
+    landlock: bool
+    """The kernel refuses files outside the sandbox, whoever owns them."""
+
+    why_no_namespaces: str = ""
+
+    def missing(self) -> list[str]:
+        """What is not guarded here, a sentence each; nothing where all holds."""
+        gaps = []
+        if not self.namespaces:
+            gaps.append(
+                f"no namespaces ({self.why_no_namespaces}): the total size of files is not limited"
+            )
+            if not self.system_calls:
+                gaps.append(
+                    "no filter of system calls: the network can be reached, and other processes "
+                    "of the same user can be signalled"
+                )
+            if not self.landlock:
+                gaps.append(
+                    "no Landlock: files that this user may read or write are open to the program"
+                )
+        return gaps
+
+
+def run_python(
+    program: str | Program, *, limits: Limits = Limits(), guards: Protections | None = None
+) -> Outcome:
+    """Run a program apart from everything, and clean up behind it.
+
+    It has an empty folder, no network, no input, none of this process's environment, files or
+    rights; the standard library and installed packages can be read. `finished` is said only by
+    a random token that the launcher hands on after the last line has run, so that leaving early
+    or printing cannot give it.
+
+    guards: what must hold; by default all that this machine has.
+    Raises: SandboxError if a guard cannot be put up; then nothing has run. UserError where the
+    least cannot be had.
+    """
+    if isinstance(program, str):
+        program = Program(text=program)
+    guards = guards or protections()
+    token = secrets.token_hex(16)
+    names = {"system calls": guards.system_calls, "landlock": guards.landlock}
+    job = _job(program, limits, namespaces=guards.namespaces)
+    job |= {"token": token, "guards": [name for name, holds in names.items() if holds]}
+    return _outcome(_launch(job, limits), token, limits)
+
+
+def run_all(
+    programs: Sequence[str | Program],
+    *,
+    num_workers: int | None = None,
+    limits: Limits = Limits(),
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Outcome]:
+    """`run_python` for each, several at a time; outcomes in the order of the programs.
+
+    num_workers: by default, as many as this process has processors.
+    progress: called after each, with the number done and the number of all.
+    """
+    if not programs:
+        return []
+    guards = protections()
+    num_workers = num_workers or _num_processors()
+    pool = ThreadPoolExecutor(min(num_workers, len(programs)))
+    try:
+        runs = [pool.submit(run_python, each, limits=limits, guards=guards) for each in programs]
+        for num_done, run in enumerate(as_completed(runs), start=1):
+            run.result()  # a sandbox that fails ends the rest
+            if progress is not None:
+                progress(num_done, len(runs))
+        return [run.result() for run in runs]
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@functools.cache
+def protections(*, namespaces: bool = True) -> Protections:
+    """Try what this machine offers, with a program that does nothing.
+
+    namespaces: False leaves them out where they could be had.
+    Raises: UserError where not even limits and a user without rights can be had. SandboxError
+    where the machine is too busy to tell.
+    """
+    if os.name != "posix":
+        raise UserError("--run-code: needs Linux or macOS; this system cannot confine a program")
+    why = "left out"
+    for attempt in (True, False) if namespaces else (False,):
+        probe = Program(text="import random, decimal, collections")
+        job = _job(probe, Limits(), namespaces=attempt) | {"token": "ready", "guards": None}
+        ending = _launch(job, Limits())
+        if "stopped" in ending.report:
+            raise SandboxError("a program that does nothing took too long; the machine is too busy")
+        problem = ending.report.get("error")
+        if problem is None and ending.verdict == "ready finished":
+            held = ending.report["guards"]
+            return Protections(
+                namespaces=attempt,
+                system_calls="system calls" in held,
+                landlock="landlock" in held,
+                why_no_namespaces="" if attempt else why,
+            )
+        why = str(problem or ending.verdict)
+    raise UserError(
+        f"--run-code: no program can be confined here ({why}); run as a user without rights, with "
+        "a Python that this user can read"
+    )
+
+
+@dataclass(frozen=True)
+class _Ending:
+    report: dict
+    verdict: str
+    stdout: str
+    stderr: str
+    output_cut: bool
+    wall_seconds: float
+
+
+def _job(program: Program, limits: Limits, *, namespaces: bool) -> dict:
+    packages = [path for path in _package_folders() if os.path.isdir(path)]
+    return {
+        "program": program.text,
+        "tests": program.tests,
+        "limits": asdict(limits),
+        "namespaces": namespaces,
+        "packages": packages,
+        "readable": _outermost([*_SYSTEM_PATHS, *_python_folders(), *packages]),
+    }
+
+
+_SYSTEM_PATHS = ["/usr", "/bin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache"]
+
+
+def _python_folders() -> list[str]:
+    return [os.path.realpath(path) for path in (sys.base_prefix, sys.base_exec_prefix)]
+
+
+def _package_folders() -> list[str]:
+    paths = sysconfig.get_paths()
+    found = [paths["purelib"], paths["platlib"], *site.getsitepackages()]
+    return list(dict.fromkeys(os.path.realpath(path) for path in found))
+
+
+def _outermost(paths: list[str]) -> list[str]:
+    """Those that exist and are not below another."""
+    kept: list[str] = []
+    for path in sorted({path for path in paths if os.path.exists(path)}):
+        if not any(path.startswith(other + "/") for other in kept):
+            kept.append(path)
+    return kept
+
+
+def _num_processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _launch(job: dict, limits: Limits) -> _Ending:
+    began = time.monotonic()
+    folder = tempfile.mkdtemp(prefix="otr-sandbox-")
+    from_report, report = os.pipe()
+    from_verdict, verdict = os.pipe()
+    code = _LAUNCH.format(
+        folder=str(Path(__file__).resolve().parent), report=report, verdict=verdict
+    )
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-s", "-P", "-S", "-c", code],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=(report, verdict),
+            cwd="/",
+            env=_environment(),
+            start_new_session=True,
+        )
+    finally:
+        os.close(report)
+        os.close(verdict)
+    try:
+        assert process.stdin and process.stdout and process.stderr
+        _send(process.stdin.fileno(), job | {"folder": folder})
+        streams = [process.stdout.fileno(), process.stderr.fileno(), from_report, from_verdict]
+        caps = [limits.output_kb * 1024] * 2 + [_MOST_WORDS] * 2
+        read, cut = _read_all(streams, caps, limits.wall_seconds + _SECONDS_OF_GRACE)
+    finally:
+        _end(process)
+        for number in (from_report, from_verdict):
+            os.close(number)
+        _remove(folder)
+    stdout, stderr, verdict_words = (read[i].decode("utf-8", "replace") for i in (0, 1, 3))
+    return _Ending(
+        report=marshal.loads(read[2]) if read[2] else {"error": stderr or "the launcher ended"},
+        verdict=verdict_words,
+        stdout=stdout,
+        stderr=stderr,
+        output_cut=cut,
+        wall_seconds=time.monotonic() - began,
+    )
+
+
+def _environment() -> dict[str, str]:
+    # The same answer gets the same grade: sets of strings have the same order each time.
+    fixed = {"PYTHONHASHSEED": "0", "LANG": "C.UTF-8"}
+    libraries = os.environ.get("LD_LIBRARY_PATH")
+    return fixed | ({"LD_LIBRARY_PATH": libraries} if libraries else {})
+
+
+def _send(number: int, job: dict) -> None:
+    data = marshal.dumps(job)
+    view = memoryview(len(data).to_bytes(8, "big") + data)
+    try:
+        while view:
+            view = view[os.write(number, view) :]
+    except BrokenPipeError:
+        pass  # the launcher has ended; its report says why
+
+
+def _read_all(streams: list[int], caps: list[int], seconds: float) -> tuple[list[bytes], bool]:
+    """What each stream brings until all are at their end, up to its cap; whether more came."""
+    until = time.monotonic() + seconds
+    kept = {number: bytearray() for number in streams}
+    room = dict(zip(streams, caps, strict=True))
+    cut = False
+    with selectors.DefaultSelector() as selector:
+        for number in streams:
+            selector.register(number, selectors.EVENT_READ)
+        while selector.get_map() and time.monotonic() < until:
+            for key, _ in selector.select(until - time.monotonic()):
+                part = os.read(key.fd, 1 << 16)
+                if not part:
+                    selector.unregister(key.fd)
+                space = room[key.fd] - len(kept[key.fd])
+                kept[key.fd] += part[:space]
+                cut |= len(part) > space
+    return [bytes(kept[number]) for number in streams], cut
+
+
+def _end(process: subprocess.Popen) -> None:
+    """The launcher ends when its input does; it is killed if it will not."""
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()
+    try:
+        process.wait(_SECONDS_OF_GRACE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _remove(folder: str) -> None:
+    """Also what is in folders that forbid their own listing."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if os.path.exists(folder):
+        for parent, names, _ in os.walk(folder):
+            for name in names:
+                if not os.path.islink(os.path.join(parent, name)):
+                    os.chmod(os.path.join(parent, name), 0o700)
+        shutil.rmtree(folder)
+
+
+def _outcome(ending: _Ending, token: str, limits: Limits) -> Outcome:
+    report = ending.report
+    if "error" in report:
+        raise SandboxError(f"the sandbox could not be put up: {report['error']}")
+    reason, detail = _reason(report, ending.verdict, token, limits)
+    return Outcome(
+        reason=reason,
+        detail=detail,
+        stdout=ending.stdout,
+        stderr=ending.stderr,
+        output_cut=ending.output_cut,
+        cpu_seconds=report.get("cpu_seconds", 0.0),
+        wall_seconds=ending.wall_seconds,
+    )
+
+
+def _reason(report: dict, verdict: str, token: str, limits: Limits) -> tuple[Reason, str]:
+    if "stopped" in report:
+        return "wall time", f"more than {limits.wall_seconds:g} s"
+    status = report["status"]
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        name = signal.Signals(number).name
+        spent = report["cpu_seconds"] >= limits.cpu_seconds
+        if number == signal.SIGXCPU or (number == signal.SIGKILL and spent):
+            return "cpu time", f"more than {limits.cpu_seconds} s"
+        return ("killed" if number == signal.SIGKILL else "crashed"), name
+    exit_status = os.WEXITSTATUS(status)
+    if exit_status == 0 and verdict == f"{token} finished":
+        return "finished", ""
+    if verdict.startswith("raised ") and not verdict.startswith("raised SystemExit"):
+        what = verdict.removeprefix("raised ")
+        return ("memory" if what.startswith("MemoryError") else "raised"), what
+    return "exited", verdict.removeprefix("raised ") or f"status {exit_status}"
