@@ -1,0 +1,54 @@
+"""What several processes may do to a model's weights, and what of it the fused head can follow."""
+
+from typing import Any
+
+from torch import nn
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
+
+TENSOR_PARALLEL = (
+    "the model's head is split over processes (tensor parallelism), and a loss fused into it needs "
+    "whole rows of logits; load the model without tp_plan, and use FSDP2 or ZeRO-3 to spread its "
+    "memory"
+)
+
+
+def check_head(head: nn.Linear, model: nn.Module) -> None:
+    """Raises: ValueError if tensor parallelism has split the head.
+
+    FSDP2's weights are DTensors as well, but whole again while their module's forward runs. They are
+    told apart by the names of the mesh's dimensions; a mesh without names is FSDP2's own only if
+    the model is an FSDP module.
+    """
+    weight = head.weight
+    plan = getattr(model, "tp_plan", None) or {}
+    is_planned = (getattr(model, "tp_size", None) or 1) > 1 and any("head" in key for key in plan)
+    if isinstance(weight, DTensor):
+        names = weight.device_mesh.mesh_dim_names
+        is_planned |= "tp" in names if names else not isinstance(model, FSDPModule)
+    if is_planned:
+        raise ValueError(TENSOR_PARALLEL)
+
+
+def is_partitioned(model: nn.Module) -> bool:
+    """Whether DeepSpeed's ZeRO-3 has taken the weights apart already."""
+    return any(hasattr(parameter, "ds_id") for parameter in model.parameters())
+
+
+def is_fsdp2(accelerator: Any) -> bool:
+    """Whether the trained model is, or will be, sharded by FSDP2."""
+    return bool(getattr(accelerator, "is_fsdp2", False))
+
+
+def prepared_reference(model: nn.Module, accelerator: Any) -> nn.Module:
+    """A model that is only read, on the accelerator's devices, sharded as the trained one is."""
+    if str(accelerator.distributed_type).endswith("DEEPSPEED"):
+        raise ValueError(
+            "an anchor's reference model does not go with DeepSpeed, which takes its head away "
+            "before the loss has read it; use FSDP2, or train an adapter"
+        )
+    if is_fsdp2(accelerator):
+        from trl.models import prepare_fsdp
+
+        return prepare_fsdp(model, accelerator).eval()
+    return accelerator.prepare_model(model, evaluation_mode=True).eval()

@@ -1,0 +1,135 @@
+"""Short runs of the same rows in one process or several, one after the other in the same processes.
+
+Started by torchrun in each process, or called in the test's own. The first process writes of each run
+its weights, its logged figures and its evaluation.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import save_file
+from torch import nn
+
+from otr import OTR, OTRTrainer
+from tests.training.models import VOCABULARY, arguments, dataset, model, tokenizer
+
+NUM_ROWS = 29
+"""Three steps of eight rows, and one of five."""
+
+FSDP2: dict[str, Any] = {"fsdp": True, "fsdp_config": {"version": 2}}
+ZERO3: dict[str, Any] = {
+    "deepspeed": {
+        "zero_optimization": {"stage": 3, "stage3_gather_16bit_weights_on_model_save": True},
+        "zero_allow_untested_optimizer": True,
+        "train_micro_batch_size_per_gpu": "auto",
+        "train_batch_size": "auto",
+        "gradient_accumulation_steps": "auto",
+        "gradient_clipping": "auto",
+    }
+}
+
+SPLITS: dict[str, dict[str, Any]] = {
+    "8x1": {"per_device_train_batch_size": 8},
+    "4x2": {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2},
+    "ddp": {"per_device_train_batch_size": 4},
+    "ddp-2": {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2},
+    "fsdp2": {"per_device_train_batch_size": 4, **FSDP2},
+    "fsdp2-2": {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, **FSDP2},
+    "zero3": {"per_device_train_batch_size": 4, **ZERO3},
+    "zero3-2": {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, **ZERO3},
+}
+"""Eight rows a step; the first two in one process, the others in two."""
+
+
+def rows() -> Dataset:
+    """Rows in order, of which the second process of two has few supervised tokens in the first step
+    and none in the second."""
+    found = []
+    for index, row in enumerate(dataset(NUM_ROWS)):
+        ids, labels = row["input_ids"], row["labels"]  # type: ignore[index]
+        if index % 8 >= 4 and index < 16:
+            labels = [-100] * (len(ids) - 1) + [ids[-1] if index < 8 else -100]
+        found.append({"input_ids": ids, "labels": labels})
+    return Dataset.from_list(found)
+
+
+def made(kind: str) -> nn.Module:
+    """A model in float64 with the same weights in every process."""
+    found = model("llama", tie_word_embeddings=kind == "tied").double()
+    if kind == "frozen":
+        found.get_output_embeddings().requires_grad_(False)  # type: ignore[union-attr]
+    if kind == "lora":
+        torch.manual_seed(5)
+        settings = LoraConfig(
+            task_type="CAUSAL_LM", r=2, target_modules="all-linear", init_lora_weights=False
+        )
+        return get_peft_model(found, settings).double()
+    return found
+
+
+def trainer_of(folder: Path, split: str, kind: str, **changes: Any) -> OTRTrainer:
+    settings: dict[str, Any] = {
+        "max_steps": 6, "per_device_eval_batch_size": 4,
+        "train_sampling_strategy": "sequential", "dataset_kwargs": {"skip_prepare_dataset": True},
+    }  # fmt: skip
+    if "WORLD_SIZE" in os.environ:
+        settings["ddp_backend"] = "gloo"
+    config = arguments(folder, **{**settings, **SPLITS[split], **changes})
+    return OTRTrainer(
+        model=made(kind),
+        args=config,
+        train_dataset=rows(),
+        eval_dataset=dataset(13, seed=2),
+        processing_class=tokenizer(),
+        objective=OTR(num_rollouts=32),
+    )
+
+
+def weights_of(trainer: OTRTrainer) -> dict[str, torch.Tensor]:
+    """Whole weights, on every process."""
+    wrapped = trainer.model_wrapped
+    if trainer.is_deepspeed_enabled:
+        import deepspeed
+
+        inner = trainer.accelerator.unwrap_model(wrapped)
+        with deepspeed.zero.GatheredParameters(list(inner.parameters())):
+            return {name: value.detach().clone() for name, value in inner.named_parameters()}
+    inner = trainer.accelerator.unwrap_model(trainer.model)
+    found = {}
+    for name, value in inner.named_parameters():
+        whole = value.full_tensor() if hasattr(value, "full_tensor") else value
+        found[name] = whole.detach().clone().contiguous()
+    return found
+
+
+def run(folder: Path, split: str, kind: str) -> None:
+    """One run; what came of it lies in `folder`."""
+    trainer = trainer_of(folder / "trainer", split, kind)
+    trainer.train()
+    evaluation = trainer.evaluate()
+    weights = weights_of(trainer)
+    if trainer.is_world_process_zero():
+        assert next(iter(weights.values())).shape[-1] != VOCABULARY
+        save_file(weights, folder / f"{split}-{kind}.safetensors")
+        lines = [line for line in trainer.state.log_history if "loss" in line]
+        found = {"lines": lines, "evaluation": evaluation}
+        (folder / f"{split}-{kind}.json").write_text(json.dumps(found))
+
+
+def main(folder: Path, *cases: str) -> None:
+    if any(case.startswith("zero3") for case in cases):
+        import deepspeed
+
+        deepspeed.init_distributed("gloo")
+    for case in cases:
+        run(folder, *case.split(":"))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), *sys.argv[2:])
