@@ -15,6 +15,7 @@ from datasets import Dataset
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
 from torch import nn
+from transformers import AutoModelForCausalLM
 
 from otr import OTR, OTRTrainer
 from tests.training.models import VOCABULARY, arguments, dataset, model, tokenizer
@@ -23,7 +24,10 @@ NUM_ROWS = 29
 """Three steps of eight rows, and one of five."""
 
 FSDP2: dict[str, Any] = {"fsdp": True, "fsdp_config": {"version": 2}}
+FLOAT32: dict[str, Any] = {"dtype": torch.float32, "learning_rate": 1e-4}
+"""DeepSpeed takes nothing wider."""
 ZERO3: dict[str, Any] = {
+    **FLOAT32,
     "deepspeed": {
         "zero_optimization": {"stage": 3, "stage3_gather_16bit_weights_on_model_save": True},
         "zero_allow_untested_optimizer": True,
@@ -41,6 +45,7 @@ SPLITS: dict[str, dict[str, Any]] = {
     "ddp-2": {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2},
     "fsdp2": {"per_device_train_batch_size": 4, **FSDP2},
     "fsdp2-2": {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, **FSDP2},
+    "8x1-float32": {"per_device_train_batch_size": 8, **FLOAT32},
     "zero3": {"per_device_train_batch_size": 4, **ZERO3},
     "zero3-2": {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, **ZERO3},
 }
@@ -59,9 +64,10 @@ def rows() -> Dataset:
     return Dataset.from_list(found)
 
 
-def made(kind: str) -> nn.Module:
-    """A model in float64 with the same weights in every process."""
-    found = model("llama", tie_word_embeddings=kind == "tied").double()
+def made(folder: Path, kind: str, dtype: torch.dtype) -> nn.Module:
+    """A model that is loaded, with the same weights in every process."""
+    base = folder / ("tied" if kind == "tied" else "untied")
+    found = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, attn_implementation="eager")
     if kind == "frozen":
         found.get_output_embeddings().requires_grad_(False)  # type: ignore[union-attr]
     if kind == "lora":
@@ -69,8 +75,14 @@ def made(kind: str) -> nn.Module:
         settings = LoraConfig(
             task_type="CAUSAL_LM", r=2, target_modules="all-linear", init_lora_weights=False
         )
-        return get_peft_model(found, settings).double()
+        return get_peft_model(found, settings).to(dtype)
     return found
+
+
+def write_models(folder: Path) -> None:
+    """The models that all runs begin with."""
+    for kind in ("untied", "tied"):
+        model("llama", tie_word_embeddings=kind == "tied").double().save_pretrained(folder / kind)
 
 
 def trainer_of(folder: Path, split: str, kind: str, **changes: Any) -> OTRTrainer:
@@ -80,9 +92,11 @@ def trainer_of(folder: Path, split: str, kind: str, **changes: Any) -> OTRTraine
     }  # fmt: skip
     if "WORLD_SIZE" in os.environ:
         settings["ddp_backend"] = "gloo"
-    config = arguments(folder, **{**settings, **SPLITS[split], **changes})
+    settings = {**settings, **SPLITS[split], **changes}
+    dtype = settings.pop("dtype", torch.float64)
+    config = arguments(folder / "trainer", **settings)
     return OTRTrainer(
-        model=made(kind),
+        model=made(folder, kind, dtype),
         args=config,
         train_dataset=rows(),
         eval_dataset=dataset(13, seed=2),
@@ -110,7 +124,7 @@ def weights_of(trainer: OTRTrainer) -> dict[str, torch.Tensor]:
 
 def run(folder: Path, split: str, kind: str) -> None:
     """One run; what came of it lies in `folder`."""
-    trainer = trainer_of(folder / "trainer", split, kind)
+    trainer = trainer_of(folder, split, kind)
     trainer.train()
     evaluation = trainer.evaluate()
     weights = weights_of(trainer)

@@ -1,5 +1,8 @@
 """What several processes may do to a model's weights, and what of it the fused head can follow."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
@@ -52,3 +55,25 @@ def prepared_reference(model: nn.Module, accelerator: Any) -> nn.Module:
 
         return prepare_fsdp(model, accelerator).eval()
     return accelerator.prepare_model(model, evaluation_mode=True).eval()
+
+
+def has_sharded_state(accelerator: Any) -> bool:
+    """Whether FSDP's state dicts, and so its checkpoints, are one part a process."""
+    plugin = getattr(accelerator.state, "fsdp_plugin", None)
+    return plugin is not None and "SHARDED_STATE_DICT" in str(plugin.state_dict_type)
+
+
+@contextmanager
+def tensors_alone() -> Iterator[None]:
+    """While open, `torch.load` reads tensors and plain values and runs nothing, whoever calls it:
+    DeepSpeed asks for unrestricted unpickling."""
+    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
