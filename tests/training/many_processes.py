@@ -4,6 +4,7 @@ Started by torchrun in each process, or called in the test's own. The first proc
 its weights, its logged figures and its evaluation.
 """
 
+import dataclasses
 import json
 import os
 import sys
@@ -15,7 +16,7 @@ from datasets import Dataset
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
 from torch import nn
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, TrainerCallback
 
 from otr import OTR, OTRTrainer
 from tests.training.models import VOCABULARY, arguments, dataset, model, tokenizer
@@ -35,7 +36,7 @@ ZERO3: dict[str, Any] = {
         "train_batch_size": "auto",
         "gradient_accumulation_steps": "auto",
         "gradient_clipping": "auto",
-    }
+    },
 }
 
 SPLITS: dict[str, dict[str, Any]] = {
@@ -136,13 +137,72 @@ def run(folder: Path, split: str, kind: str) -> None:
         (folder / f"{split}-{kind}.json").write_text(json.dumps(found))
 
 
+class Moves(TrainerCallback):
+    """Whether each step changed the weights; makes one number of the second process's share of the
+    fifth step's gradient not finite."""
+
+    def __init__(self, trainer: OTRTrainer) -> None:
+        self.trainer = trainer
+        self.before: dict[str, torch.Tensor] = {}
+        self.found: list[bool] = []
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.before = weights_of(self.trainer)
+
+    def on_pre_optimizer_step(
+        self, args: Any, state: Any, control: Any, model: Any = None, **_: Any
+    ) -> None:
+        gradient = model.get_output_embeddings().weight.grad
+        if state.global_step == 4 and args.process_index == 1 and gradient is not None:
+            gradient.to_local()[0, 0] = torch.nan
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        now = weights_of(self.trainer)
+        self.found.append(any(not torch.equal(self.before[name], now[name]) for name in now))
+
+
+def guarded(folder: Path, split: str) -> None:
+    """A run in which the second process's third loss, and later a part of its gradient, are not finite."""
+    trainer = trainer_of(folder, split, "untied")
+    moves = Moves(trainer)
+    trainer.callback_handler.callbacks.insert(0, moves)
+    usual = trainer.forward_with_head
+
+    def forward(*words: Any, **keywords: Any) -> Any:
+        head, outputs = usual(*words, **keywords)
+        if trainer.args.process_index == 1 and trainer.state.global_step == 2:
+            head = dataclasses.replace(head, loss=head.loss * torch.inf)
+        return head, outputs
+
+    trainer.forward_with_head = forward  # type: ignore[method-assign]
+    trainer.train()
+    path = folder / f"{split}-guarded-{trainer.args.process_index}.json"
+    path.write_text(json.dumps(moves.found))
+
+
+def tensor_parallel(folder: Path) -> None:
+    """What is said of a model whose head is split over the processes."""
+    config = arguments(folder / "trainer", ddp_backend="gloo")
+    split = AutoModelForCausalLM.from_pretrained(folder / "untied", tp_plan="auto")
+    try:
+        OTRTrainer(model=split, args=config, train_dataset=rows(), processing_class=tokenizer())
+    except ValueError as error:
+        (folder / "tensor-parallel.txt").write_text(str(error))
+
+
 def main(folder: Path, *cases: str) -> None:
     if any(case.startswith("zero3") for case in cases):
         import deepspeed
 
         deepspeed.init_distributed("gloo")
     for case in cases:
-        run(folder, *case.split(":"))
+        split, kind = case.split(":")
+        if kind == "guarded":
+            guarded(folder, split)
+        elif kind == "tensor-parallel":
+            tensor_parallel(folder)
+        else:
+            run(folder, split, kind)
 
 
 if __name__ == "__main__":
