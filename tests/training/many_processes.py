@@ -16,9 +16,11 @@ from datasets import Dataset
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
 from torch import nn
+from torch.distributed.fsdp import FSDPModule
 from transformers import AutoModelForCausalLM, TrainerCallback
 
 from otr import OTR, OTRTrainer
+from tests.training.fsdp_on_cpu import shard_on_cpu
 from tests.training.models import VOCABULARY, arguments, dataset, model, tokenizer
 
 NUM_ROWS = 29
@@ -123,10 +125,24 @@ def weights_of(trainer: OTRTrainer) -> dict[str, torch.Tensor]:
     return found
 
 
+def check_is_split(trainer: OTRTrainer, split: str) -> None:
+    """The model is in the hands that the split is named after."""
+    name = type(trainer.model_wrapped).__name__
+    head = trainer.accelerator.unwrap_model(trainer.model).get_output_embeddings().weight  # type: ignore
+    if split.startswith("zero3"):
+        assert name == "DeepSpeedEngine" and head.numel() == 0 and head.ds_numel > 0
+    elif split.startswith("fsdp2"):
+        assert isinstance(trainer.model_wrapped, FSDPModule)
+        assert 2 * head.to_local().numel() <= head.numel() + head.shape[1]
+    elif split.startswith("ddp"):
+        assert name == "DistributedDataParallel"
+
+
 def run(folder: Path, split: str, kind: str) -> None:
     """One run; what came of it lies in `folder`."""
     trainer = trainer_of(folder, split, kind)
     trainer.train()
+    check_is_split(trainer, split)
     evaluation = trainer.evaluate()
     weights = weights_of(trainer)
     if trainer.is_world_process_zero():
@@ -191,6 +207,8 @@ def tensor_parallel(folder: Path) -> None:
 
 
 def main(folder: Path, *cases: str) -> None:
+    if any(case.startswith("fsdp2") for case in cases):
+        shard_on_cpu()
     if any(case.startswith("zero3") for case in cases):
         import deepspeed
 

@@ -38,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def in_two(folder: Path) -> Path:
     """And those in two processes."""
-    launch(2, "many_processes", str(folder), *IN_TWO, "fsdp2:guarded", "any:tensor-parallel")
+    launch(2, "many_processes", str(folder), *IN_TWO, "fsdp2:guarded", "ddp:tensor-parallel")
     return folder
 
 

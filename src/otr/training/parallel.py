@@ -9,28 +9,43 @@ from torch import nn
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
-TENSOR_PARALLEL = (
-    "the model's head is split over processes (tensor parallelism), and a loss fused into it needs "
-    "whole rows of logits; load the model without tp_plan, and use FSDP2 or ZeRO-3 to spread its "
-    "memory"
-)
 
-
-def check_head(head: nn.Linear, model: nn.Module) -> None:
-    """Raises: ValueError if tensor parallelism has split the head.
+def check_unsplit(model: Any, config: Any) -> None:
+    """Raises: ValueError if tensor parallelism has split the model's head, or is to.
 
     FSDP2's weights are DTensors as well, but whole again while their module's forward runs. They are
     told apart by the names of the mesh's dimensions; a mesh without names is FSDP2's own only if
     the model is an FSDP module.
     """
-    weight = head.weight
-    plan = getattr(model, "tp_plan", None) or {}
-    is_planned = (getattr(model, "tp_size", None) or 1) > 1 and any("head" in key for key in plan)
-    if isinstance(weight, DTensor):
-        names = weight.device_mesh.mesh_dim_names
-        is_planned |= "tp" in names if names else not isinstance(model, FSDPModule)
-    if is_planned:
-        raise ValueError(TENSOR_PARALLEL)
+    parallelism = getattr(config, "parallelism_config", None)
+    options = getattr(config, "model_init_kwargs", None)
+    split = parallelism is not None and parallelism.tp_enabled
+    split |= isinstance(options, dict) and options.get("tp_plan") is not None
+    if isinstance(model, nn.Module):
+        plan = getattr(model, "tp_plan", None) or {}
+        split |= (getattr(model, "tp_size", None) or 1) > 1 and any("head" in key for key in plan)
+        find_head = getattr(model, "get_output_embeddings", None)
+        weight = getattr(find_head() if find_head else None, "weight", None)
+        if isinstance(weight, DTensor):
+            names = weight.device_mesh.mesh_dim_names
+            split |= "tp" in names if names else not isinstance(model, FSDPModule)
+    if split:
+        raise ValueError(
+            "the model's head is split over processes (tensor parallelism), and a loss fused into it "
+            "needs whole rows of logits; load the model without tp_plan, and use FSDP2 or ZeRO-3 to "
+            "spread its memory"
+        )
+
+
+def check_sharding(trainer: Any) -> None:
+    """Raises: ValueError if sharding was asked for and accelerate passes it over."""
+    if trainer.args.fsdp and not (trainer.is_fsdp_enabled or trainer.is_fsdp_xla_enabled):
+        raise ValueError(
+            "fsdp: accelerate shards a model over accelerators only, and several processes on CPUs "
+            "would each hold all of it; leave fsdp out"
+        )
+    if trainer.args.deepspeed and not trainer.is_deepspeed_enabled:
+        raise ValueError("deepspeed: accelerate passes it over on this machine; leave it out")
 
 
 def is_partitioned(model: nn.Module) -> bool:

@@ -19,7 +19,7 @@ from otr.training.guard import StepGuard
 from otr.training.last_batch import RowLengths, kept_rows, without_repeats
 from otr.training.memory import peak_memory_mb
 from otr.training.model_head import fused_head, measured_transform, output_head
-from otr.training.parallel import TENSOR_PARALLEL, check_head, is_partitioned, prepared_reference
+from otr.training.parallel import check_sharding, check_unsplit, is_partitioned, prepared_reference
 from otr.training.reference_policy import check_reference, reference_states
 from otr.training.resumable import ResumableTrainer
 from otr.training.sums import Sums
@@ -83,10 +83,12 @@ class OTRTrainer(ResumableTrainer):
         self.compaction = compaction
         config = kwargs.get("args", args[1] if len(args) > 1 else None)
         self._refuse(config, kwargs)
+        check_unsplit(kwargs.get("model", args[0] if args else None), config)
         super().__init__(*args, **kwargs)
+        check_sharding(self)
         model = self.accelerator.unwrap_model(self.model)
         assert isinstance(model, nn.Module)
-        check_head(output_head(model), model)
+        output_head(model)
         self.reference_model = None
         if self.objective.anchor is not None:
             check_reference(model, reference_model)
@@ -133,8 +135,6 @@ class OTRTrainer(ResumableTrainer):
                 "context and sequence parallelism split a sequence before its rollouts can be "
                 "drawn; use data parallelism (DDP, FSDP) instead"
             )
-        if parallelism is not None and parallelism.tp_enabled:
-            raise ValueError(TENSOR_PARALLEL)
 
     def _prepare_dataset(
         self,
