@@ -53,9 +53,9 @@ def is_partitioned(model: nn.Module) -> bool:
     return any(hasattr(parameter, "ds_id") for parameter in model.parameters())
 
 
-def is_fsdp2(accelerator: Any) -> bool:
-    """Whether the trained model is, or will be, sharded by FSDP2."""
-    return bool(getattr(accelerator, "is_fsdp2", False))
+def is_sharded(model: nn.Module) -> bool:
+    """Whether each process has only a part of the weights, which a forward pass puts together."""
+    return isinstance(model, FSDPModule) or is_partitioned(model)
 
 
 def prepared_reference(model: nn.Module, accelerator: Any) -> nn.Module:
@@ -65,7 +65,7 @@ def prepared_reference(model: nn.Module, accelerator: Any) -> nn.Module:
             "an anchor's reference model does not go with DeepSpeed, which takes its head away "
             "before the loss has read it; use FSDP2, or train an adapter"
         )
-    if is_fsdp2(accelerator):
+    if getattr(accelerator, "is_fsdp2", False):
         from trl.models import prepare_fsdp
 
         return prepare_fsdp(model, accelerator).eval()
