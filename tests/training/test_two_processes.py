@@ -13,7 +13,6 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from otr import OTRTrainer, runs
-
 from otr.demo.regimes import REGIMES, data_section, write_demonstrations
 from otr.pretrained import load_model
 from otr.training.checkpoints import why_broken
@@ -34,7 +33,9 @@ def launch(num_processes: int, program: str, *words: str, **variables: str) -> N
         env={**os.environ, **variables},
         cwd=Path(__file__).parents[2],
     )
-    assert ended.returncode == 0, ended.stderr[-4000:]
+    # Without the launcher's own traceback.
+    said = [line for line in ended.stderr.splitlines() if line.startswith("[rank")]
+    assert ended.returncode == 0, "\n".join(said[-60:]) or ended.stderr[-4000:]
 
 
 @pytest.mark.slow
