@@ -12,6 +12,8 @@ def shard_on_cpu() -> None:
 
     def init(self: Any, *args: Any, fsdp_plugin: Any = None, **kwargs: Any) -> None:
         usual(self, *args, fsdp_plugin=fsdp_plugin, **kwargs)
+        # A later call shares the state, and takes its kind from the processes again.
+        fsdp_plugin = fsdp_plugin or self.__dict__.get("fsdp_plugin")
         if fsdp_plugin is not None and self.distributed_type == DistributedType.MULTI_CPU:
             self.distributed_type = DistributedType.FSDP
             self.fsdp_plugin = fsdp_plugin

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from torch import nn
+from accelerate.utils.fsdp_utils import fsdp2_canonicalize_names
+from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
@@ -76,6 +77,21 @@ def has_sharded_state(accelerator: Any) -> bool:
     """Whether FSDP's state dicts, and so its checkpoints, are one part a process."""
     plugin = getattr(accelerator.state, "fsdp_plugin", None)
     return plugin is not None and "SHARDED_STATE_DICT" in str(plugin.state_dict_type)
+
+
+def whole_weights(model: Any, kept: bool) -> dict[str, Tensor]:
+    """The state dict of a model that FSDP2 has sharded, put together a weight at a time, which all
+    processes must do; empty where it is not kept. Tied weights stay one tensor."""
+    found: dict[str, Tensor] = {}
+    whole: dict[int, Tensor] = {}
+    for name, value in fsdp2_canonicalize_names(model.state_dict(keep_vars=True)).items():
+        if id(value) not in whole:
+            tensor = value.detach()
+            tensor = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+            whole[id(value)] = tensor.cpu() if kept else tensor.new_empty(0)
+        if kept:
+            found[name] = whole[id(value)]
+    return found
 
 
 @contextmanager

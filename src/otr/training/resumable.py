@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 from safetensors import SafetensorError
 from torch import nn
+from torch.distributed.fsdp import FSDPModule
 from transformers import TrainerCallback, TrainerState
 from transformers.trainer_utils import TrainOutput
 from trl.trainer.sft_trainer import SFTTrainer
@@ -23,7 +24,7 @@ from otr.training.checkpoints import (
     sweep,
     why_broken,
 )
-from otr.training.parallel import has_sharded_state, tensors_alone
+from otr.training.parallel import has_sharded_state, tensors_alone, whole_weights
 
 _NOT_KEPT = ("training_args.bin", "README.md")
 """A pickle that nobody reads, and a model card."""
@@ -102,11 +103,10 @@ class ResumableTrainer(SFTTrainer):
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """The whole model, which `from_pretrained` loads; checkpoints of a sharded model whose
         state dict is sharded too hold only the shards."""
-        if _internal_call or not has_sharded_state(self.accelerator):
+        if not isinstance(self.model, FSDPModule):
             super().save_model(output_dir, _internal_call)
-        else:
-            weights = self.accelerator.get_state_dict(self.model)
-            self._save(output_dir, state_dict=weights)
+        elif not (_internal_call and has_sharded_state(self.accelerator)):
+            self._save(output_dir, state_dict=whole_weights(self.model, self.args.should_save))
 
     def _get_output_dir(self, trial: Any) -> str:
         return super()._get_output_dir(trial) if self._aside is None else str(self._aside)
@@ -127,6 +127,9 @@ class ResumableTrainer(SFTTrainer):
             super()._save_checkpoint(model, trial)
             self._write_own_state(folder / ASIDE / name)
         except (OSError, RuntimeError, SafetensorError) as error:
+            if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+                # The others are in the middle of gathering parts, and would wait for this one.
+                raise
             problem = str(error)
         finally:
             self._aside = None
