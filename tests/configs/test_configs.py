@@ -85,12 +85,4 @@ def test_the_slurm_script_is_a_script_whose_overrides_hold(tmp_path: Path) -> No
     recipe.write_text("model: demo\ndata: {train: a.jsonl, text: t}\noutput_dir: runs/a\n")
     settings = load_run(recipe, quoted).training
     assert settings["fsdp_config"]["version"] == 2
-    with pytest.raises(Exception, match="distributed"):
-        # Every field is taken; a single process has nothing to shard over.
-        from otr.training.trainer import OTRTrainer
-        from tests.training import models
-
-        arguments = built(
-            SFTConfig, "training", settings, output_dir=str(tmp_path), use_cpu=True, bf16=False
-        )
-        OTRTrainer(model=models.model(), args=arguments, train_dataset=models.dataset())
+    assert built(SFTConfig, "training", settings, output_dir=str(tmp_path), bf16=False).fsdp is True

@@ -182,7 +182,7 @@ class OTRTrainer(ResumableTrainer):
         """The objective over a micro-batch, divided by the tokens of the optimizer step."""
         mode = self._mode()
         if mode == "eval":
-            inputs = self._without_repeats(inputs)
+            inputs = self._without_repeats(inputs, self.args.eval_batch_size)
         num_supervised = (inputs["labels"][:, 1:] != IGNORED).sum()
         num_tokens = num_supervised if num_items_in_batch is None else num_items_in_batch
         step = self.state.global_step if mode == "train" else _EVALUATION_STEP
@@ -278,15 +278,15 @@ class OTRTrainer(ResumableTrainer):
 
     def get_batch_samples(self, epoch_iterator: Any, *args: Any, **kwargs: Any) -> Any:
         """The micro-batches of an optimizer step, and the number of their supervised tokens."""
-        counted = map(self._without_repeats, epoch_iterator)
+        # A model that was just loaded is not in training mode yet.
+        counted = (
+            self._without_repeats(inputs, self.args.train_batch_size) for inputs in epoch_iterator
+        )
         return super().get_batch_samples(counted, *args, **kwargs)
 
-    def _without_repeats(self, inputs: dict[str, Any]) -> dict[str, Any]:
+    def _without_repeats(self, inputs: dict[str, Any], per_process: int) -> dict[str, Any]:
         """A micro-batch that has just come from its loader; rows that only fill up an epoch's last
         step, so that each process has as many, count nowhere."""
-        per_process = (
-            self.args.train_batch_size if self._mode() == "train" else self.args.eval_batch_size
-        )
         kept = None
         if not self.args.dataloader_drop_last:
             kept = kept_rows(self.accelerator, per_process)
