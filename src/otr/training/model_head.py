@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from transformers import PreTrainedModel
 
 from otr.lm_head import HeadOutput, LogitTransform
@@ -53,7 +54,9 @@ def measured_transform(model: PreTrainedModel) -> LogitTransform:
     softcap.
     """
     head = output_head(model)
-    vocabulary, device = head.weight.shape[0], head.weight.device
+    # DeepSpeed keeps the shape of a partitioned weight aside.
+    vocabulary = getattr(head.weight, "ds_shape", head.weight.shape)[0]
+    device = head.weight.device
     probe_V = torch.tensor(_PROBE, dtype=torch.float64, device=device)
     probe_V = probe_V.repeat(-(-vocabulary // len(_PROBE)))[:vocabulary]
     calls = []
@@ -123,7 +126,9 @@ def head_inputs(model: nn.Module) -> Iterator[list[tuple[Tensor, Tensor]]]:
     inputs: list[tuple[Tensor, Tensor]] = []
 
     def forward(hidden: Tensor) -> Tensor:
-        inputs.append((hidden, head.weight))
+        # A sharded model takes the whole weight away again after its forward.
+        weight = head.weight.detach().clone() if isinstance(model, FSDPModule) else head.weight
+        inputs.append((hidden, weight))
         return hidden.new_zeros(*hidden.shape[:-1], 1)
 
     with _exchanged_forward(head, forward):
