@@ -50,7 +50,7 @@ faults: setup
 fuzz: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m reliability fuzz
 
-# 10,000 steps through `otr train`, memory measured. Three minutes on a core of its own.
+# 10,000 steps through `otr train`, memory measured.
 soak: setup
 	OMP_NUM_THREADS=1 nice $(BIN)/python -m reliability soak
 
