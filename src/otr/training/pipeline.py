@@ -84,11 +84,11 @@ def prepare(run: Run) -> Prepared:
     if run.lora is not None:
         lora = built(LoraConfig, "lora", run.lora, task_type="CAUSAL_LM")
     tokenizer = _tokenizer(run, arguments)
-    rows = read_rows(run.data.train, split=run.data.split, limit=run.data.limit)
+    rows = read_rows(run.data.train, limit=run.data.limit, **run.data.place)
     train_dataset, report = tokenized_dataset(rows, run.data, tokenizer, arguments.max_length)
     validation_dataset = None
     if run.data.validation is not None:
-        rows = read_rows(run.data.validation, split=run.data.split)
+        rows = read_rows(run.data.validation, **run.data.place)
         validation_dataset, _ = tokenized_dataset(rows, run.data, tokenizer, arguments.max_length)
     return Prepared(
         run, objective, arguments, lora, tokenizer, train_dataset, validation_dataset, report
