@@ -1,5 +1,6 @@
 """From a run file to a run folder."""
 
+import copy
 import os
 import sys
 from dataclasses import dataclass
@@ -17,8 +18,10 @@ from otr import runs
 from otr.errors import ProcessLost, UserError
 from otr.objectives import Objective, objective_from_options, options_of
 from otr.pretrained import load_model, load_tokenizer
+from otr.redaction import without_secrets
 from otr.rows import read_rows
 from otr.signals import Stopped, noted_signals
+from otr.terminal import visible
 from otr.training.agreement import agreed
 from otr.training.audit import Audit, audit
 from otr.training.budget import UNREACHED_STEPS, TimeBudget, check_budget
@@ -50,9 +53,6 @@ _DECIDED_BY_DATA = (
     "dataset_kwargs",
     "truncation_mode",
 )
-
-_SECRET = ("hub_token", "push_to_hub_token")
-"""Settings that are not written to the run folder."""
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,8 @@ def _announce(prepared: Prepared, found: Audit, there: Standing) -> None:
     if there.is_begun:
         from_where = there.checkpoint or "the beginning, since there is no checkpoint yet"
         lines.append(f"going on from {from_where}")
-    print("\n".join(lines), file=sys.stderr)
+    # Notes may quote files of a run folder that was copied from elsewhere.
+    print("\n".join(visible(line) for line in lines), file=sys.stderr)
 
 
 def loaded_model(prepared: Prepared) -> PreTrainedModel:
@@ -312,10 +313,13 @@ def build_trainer(
     reference_model = None
     if prepared.objective.anchor is not None and prepared.lora is None:
         reference_model = loaded_model(prepared)
+    # The model is there; trackers write down what it was loaded with.
+    arguments = copy.copy(prepared.arguments)
+    arguments.model_init_kwargs = without_secrets(arguments.model_init_kwargs)
     trainer = OTRTrainer(
         model=model,
         reference_model=reference_model,
-        args=prepared.arguments,
+        args=arguments,
         objective=prepared.objective,
         compaction=prepared.run.compaction,
         max_skipped_steps=prepared.run.max_skipped_steps,
@@ -388,7 +392,7 @@ def _resolved(prepared: Prepared) -> Run:
             "training": {
                 **training_defaults(run),
                 "learning_rate": prepared.arguments.learning_rate,
-                **{name: value for name, value in run.training.items() if name not in _SECRET},
+                **run.training,
             },
         }
     )

@@ -21,13 +21,21 @@ COLUMNS = (
 """The columns of every line of metrics.jsonl, for every objective, in this order."""
 
 
+_LINES_IN_MEMORY = 100
+
+
 class Metrics(TrainerCallback):
-    """Appends each log line to metrics.jsonl, with the seconds of training so far."""
+    """Appends each log line to metrics.jsonl, with the seconds of training so far.
+
+    The trainer would also keep every line in memory and write all of them into every checkpoint;
+    only the last ones are left to it.
+    """
 
     def __init__(self, path: Path, clock: Clock) -> None:
         self.path, self.clock = path, clock
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        del state.log_history[:-_LINES_IN_MEMORY]
         if not state.is_world_process_zero or not logs:
             return
         row = {"step": state.global_step, **logs, "seconds": self.clock.seconds}

@@ -70,9 +70,16 @@ class ResumableTrainer(SFTTrainer):
         self._begins_from = Path(named) if named else None
         if self._begins_from is not None:
             state = TrainerState.load_from_json(str(self._begins_from / _STATE))
-            if state.global_step >= state.max_steps:
+            if self._has_ended(state):
                 return self._train_no_further(state)
         return super().train(resume_from_checkpoint=named or None, **kwargs)
+
+    def _has_ended(self, state: TrainerState) -> bool:
+        """Whether a checkpoint is of the last step, also by settings that ask for more of them."""
+        if self.args.max_steps > 0:
+            return state.global_step >= self.args.max_steps
+        more_epochs = self.args.num_train_epochs > state.num_train_epochs
+        return state.global_step >= state.max_steps and not more_epochs
 
     def _train_no_further(self, state: TrainerState) -> TrainOutput:
         """Take over a checkpoint of the last step, after which the trainer would do one more."""
@@ -81,6 +88,9 @@ class ResumableTrainer(SFTTrainer):
         self.restore()
         self.control = self.callback_handler.on_train_end(self.args, self.state, self.control)
         return TrainOutput(state.global_step, self._total_loss_scalar / state.global_step, {})
+
+    def _send_telemetry(self) -> None:
+        """TRL's trainers report that they were made; this one does not."""
 
     def _get_output_dir(self, trial: Any) -> str:
         return super()._get_output_dir(trial) if self._aside is None else str(self._aside)

@@ -172,7 +172,9 @@ class OTRTrainer(ResumableTrainer):
         """TRL's preparation, which cuts rows to `max_length` without a word; here with one."""
         named = (packing, formatting_func, dataset_name)
         if packing or args.max_length is None or not isinstance(dataset, Dataset):
-            return super()._prepare_dataset(dataset, processing_class, args, *named)
+            made = super()._prepare_dataset(dataset, processing_class, args, *named)
+            _require_labels(made, dataset_name)
+            return made
         whole = copy.copy(args)
         whole.max_length, whole.shuffle_dataset = None, False
         rows = super()._prepare_dataset(dataset, processing_class, whole, *named)
@@ -182,16 +184,25 @@ class OTRTrainer(ResumableTrainer):
         named = (packing, None, dataset_name)
         kept = super()._prepare_dataset(rows, processing_class, args, *named)
         assert isinstance(kept, Dataset)
+        if not num_cut:
+            _require_labels(kept, dataset_name)
         cut = (
             f"max_length={args.max_length} cuts {num_cut} of {len(lengths)} rows of the "
             f"{dataset_name} data, the longest of {max(lengths, default=0)} tokens"
         )
         if len(kept) == 0:
             raise ValueError(f"{cut}, and leaves nothing to learn in any; raise max_length")
+        num_left_out = len(rows) - len(kept)
         if num_cut:
             warnings.warn(
-                f"{cut}, and {len(rows) - len(kept)} rows have nothing left to learn; raise "
-                "max_length, or leave these rows out",
+                f"{cut}, and {num_left_out} rows have nothing left to learn; raise max_length, or "
+                "leave these rows out",
+                stacklevel=4,
+            )
+        elif num_left_out:
+            warnings.warn(
+                f"{num_left_out} of {len(rows)} rows of the {dataset_name} data have no label to "
+                "learn, and are left out; look at their masks",
                 stacklevel=4,
             )
         return kept
@@ -331,3 +342,14 @@ class OTRTrainer(ResumableTrainer):
     def _mode(self) -> str:
         assert self.model is not None
         return "train" if self.model.training else "eval"
+
+
+def _require_labels(dataset: Any, name: str) -> None:
+    """Raise ValueError if a dataset at hand has labels, and all of them are masked."""
+    if not isinstance(dataset, Dataset) or "labels" not in dataset.column_names:
+        return
+    if not any(label != IGNORED for row in dataset for label in row["labels"]):  # type: ignore[index]
+        raise ValueError(
+            f"no row of the {name} data has a label to learn, so that the loss would always be 0; "
+            "look at the masks"
+        )
