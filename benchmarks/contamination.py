@@ -25,7 +25,7 @@ REPEATED = 20
 
 def main() -> None:
     """Measure, and write the figures into the document."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(description="Measure, and write docs/contamination.md")
     parser.add_argument("folder", type=Path, help="with gsm8k/train.jsonl and NAME/test.jsonl")
     folder = parser.parse_args().folder
     names = [
