@@ -132,6 +132,7 @@ def test_what_is_learned_ends_with_the_token_that_generation_stops_at(
         assert learned.startswith("<think>\nI add. 1 + 7.") and "boxed{8}" in learned
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STUDIES)
 def test_a_study_s_runs_train_and_its_benchmarks_are_known(
     name: str, models: Any, tmp_path: Path, at_root: None
