@@ -52,13 +52,7 @@ def main() -> int:
 
     quiet_libraries()
     RESULTS.mkdir(exist_ok=True)
-    chosen = {
-        "kills": _kills,
-        "fuzz": _fuzz,
-        "soak": _soak,
-        "cases": _cases,
-        "grading": _grading,
-    }
+    chosen = {"kills": _kills, "fuzz": _fuzz, "soak": _soak, "cases": _cases, "grading": _grading}
     return chosen[arguments.command](arguments)
 
 

@@ -158,3 +158,19 @@ def test_gsm8k_shares_with_its_own_training_half_what_sets_of_words_find(
     assert expected == [(0, 3), (0, 6)]
     assert "1319 questions: 0 copied, 7 nearly, 3 share 13 words" in questions
     assert "1319 reference answers: 0 copied, 0 nearly, 6 share 13 words" in answers
+
+
+@pytest.mark.parametrize(
+    ("row", "data"),
+    [
+        ({"text": f"Once. {PROBLEMS[0][0]} Twice."}, {"text": "text"}),
+        ({"a": "Do this.", "b": PROBLEMS[0][0], "c": "32"}, {"prompt": ["a", "b"], "completion": "c"}),
+        ({"a": "Do this.", "b": None, "c": PROBLEMS[0][0]}, {"prompt": ["a", "b"], "completion": "c"}),
+        ({"instruction": "Solve.", "input": PROBLEMS[0][0], "output": "32"}, {}),
+    ],
+)  # fmt: skip
+def test_every_column_that_is_trained_on_is_looked_into(
+    row: dict[str, Any], data: dict[str, Any], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = checked(capsys, [row], data, "--against", "math500=math.jsonl")
+    assert any(line.startswith("math500    3 questions: 1 copied") for line in lines)

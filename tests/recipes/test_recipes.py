@@ -205,8 +205,7 @@ def test_every_recipe_is_in_the_readme_and_every_command_is_right(at_root: None)
             assert "objectives" not in FILES[path.removeprefix("recipes/")]
             load_run(path, overrides)
         if "--config_file" in words:
-            config = words[words.index("--config_file") + 1]
-            assert re.fullmatch(r"configs/(ddp|fsdp2|zero3|several_machines)\.yaml", config)
+            assert Path(words[words.index("--config_file") + 1]).is_file()
     readme = (RECIPES / "README.md").read_text()
     assert named == set(NAMES)
     assert all(f"`{name}`" in readme for name in FILES)

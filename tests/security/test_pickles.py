@@ -10,10 +10,10 @@ import pyarrow.parquet
 import pytest
 import torch
 from datasets import Dataset
-from otr.training.data import read_rows
 
 from otr import OTR, OTRTrainer
 from otr.errors import UserError
+from otr.rows import read_rows
 from otr.training.checkpoints import MANIFEST, find, seal
 from tests.security.test_models import Opened
 from tests.training.models import arguments, dataset, model, tokenizer
