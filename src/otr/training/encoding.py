@@ -95,8 +95,8 @@ class Encoder:
         """The special tokens, the unknown one apart, unless it is the end token too, as GPT-2's."""
         vocabulary = self.tokenizer.get_vocab()
         ids = {vocabulary[text] for text in special_texts(self.tokenizer) if text in vocabulary}
-        unknown = {self.tokenizer.unk_token_id} - {self.tokenizer.eos_token_id}
-        return frozenset(ids - unknown)
+        unknown, end = self.tokenizer.unk_token, self.tokenizer.eos_token
+        return frozenset(ids if unknown == end else ids - {vocabulary.get(str(unknown))})
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of tokens, special ones included."""
