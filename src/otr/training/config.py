@@ -36,6 +36,12 @@ class Data(Section):
     split: str = "train"
     """The split to read from a hub id."""
 
+    configuration: str | None = None
+    """The subset to read from a hub id that has several."""
+
+    revision: str | None = None
+    """The version to read from a hub id, a commit; the newest unless given."""
+
     prompt: str | list[str] | None = None
     """Column of the prompt; several are joined by a blank line, empty ones left out."""
 
@@ -65,6 +71,15 @@ class Data(Section):
 
     limit: int | None = Field(default=None, ge=1)
     """Use only the first rows."""
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """Which rows of a hub id are meant, as keywords of `otr.rows`."""
+        return {
+            "split": self.split,
+            "configuration": self.configuration,
+            "revision": self.revision,
+        }
 
 
 class Samples(Section):

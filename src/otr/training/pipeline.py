@@ -94,11 +94,11 @@ def prepare(run: Run) -> Prepared:
 
 
 def _tokens(run: Run, tokenizer: PreTrainedTokenizerBase, max_length: int | None) -> Tokens:
-    rows = read_rows(run.data.train, split=run.data.split, limit=run.data.limit)
+    rows = read_rows(run.data.train, limit=run.data.limit, **run.data.place)
     train, report = tokenized_dataset(rows, run.data, tokenizer, max_length)
     validation = None
     if run.data.validation is not None:
-        rows = read_rows(run.data.validation, split=run.data.split)
+        rows = read_rows(run.data.validation, **run.data.place)
         validation, _ = tokenized_dataset(rows, run.data, tokenizer, max_length)
     return Tokens(train, validation, report)
 
