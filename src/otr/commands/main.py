@@ -16,6 +16,10 @@ _FAILED, _USER_ERROR, _INTERRUPTED, _READER_GONE = 1, 2, 130, 141
 def main(words: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status: 0 done, 1 a run that failed, 2 something the
     user must change, 75 stopped by a signal, to go on with the same command."""
+    if "_ARGCOMPLETE" in os.environ:
+        from otr.commands.words import complete
+
+        complete()
     words = sys.argv[1:] if words is None else list(words)
     if not words:
         parser_of([])[0].print_help(sys.stderr)
