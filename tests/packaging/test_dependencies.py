@@ -25,7 +25,7 @@ def imported() -> set[str]:
                 names.add(node.module or "")
             elif isinstance(node, ast.Call) and ast.unparse(node.func) == "import_module":
                 if isinstance(node.args[0], ast.Constant):
-                    names.add(node.args[0].value)
+                    names.add(str(node.args[0].value))
     return {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names) - {"otr"}
 
 

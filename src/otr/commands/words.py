@@ -29,11 +29,11 @@ _LORA = (("peft", "tuners/lora/config.py", "LoraConfig"),)
 def complete() -> None:
     """Answer the shell that asks, and end the process."""
     import argcomplete
-    from argcomplete.completers import ChoicesCompleter, DirectoriesCompleter, FilesCompleter
+    from argcomplete.completers import DirectoriesCompleter, FilesCompleter
 
     parser, each = parser_of(list(COMMANDS))
     yaml = FilesCompleter(("yaml", "yml"))
-    models = _Together(ChoicesCompleter(BASES), DirectoriesCompleter())
+    models = _Together(Words(lambda: list(BASES)), DirectoriesCompleter())
     by_name = {
         "recipe": yaml,
         "study": yaml,
@@ -42,8 +42,8 @@ def complete() -> None:
         "data": FilesCompleter(),
         "benchmark": _Together(Words(benchmark_names), yaml),
         "objective": Words(objective_names),
-        "prompt": ChoicesCompleter(("base", "chat")),
-        "engine": ChoicesCompleter(("transformers", "vllm")),
+        "prompt": Words(lambda: ["base", "chat"]),
+        "engine": Words(lambda: ["transformers", "vllm"]),
     }
     for name, completer in by_name.items():
         for command in each.values():
