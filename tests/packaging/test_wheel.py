@@ -23,7 +23,10 @@ import otr
 from otr import DFT, OTR, SFT, OTRTrainer, linear_loss, logits_loss
 weight, labels = torch.eye(5)[:4], torch.tensor([0, 1, -100, 3])
 out = linear_loss(torch.zeros(4, 5), torch.ones(7, 5), labels, SFT())
+from otr.commands.main import main
+status = main(["eval", "demo", "--benchmark", "math500=questions.jsonl"])
 print(json.dumps({
+    "status": status,
     "file": otr.__file__,
     "loss": out.loss.item(),
     "found": [name for name in sys.argv[1:] if importlib.util.find_spec(name)],
@@ -75,18 +78,23 @@ def test_the_wheel_holds_every_file_of_the_package_and_no_other(
     assert wheel.stat().st_size < 5e6 and source.stat().st_size < 5e6
 
 
-def test_the_library_runs_on_what_the_wheel_requires(python: Path, tmp_path: Path) -> None:
+def test_the_library_runs_on_what_the_wheel_requires_and_says_which_extra_is_missing(
+    python: Path, tmp_path: Path
+) -> None:
+    row = json.dumps({"problem": "1 + 1?", "answer": "2", "unique_id": "a", "subject": "x"})
+    (tmp_path / "questions.jsonl").write_text(f"{row}\n")
     done = run(python, "-W", "ignore", "-c", LIBRARY, *EXTRAS_ONLY, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout.splitlines()[-1])
     assert Path(said["file"]).is_relative_to(python.parents[1])
     assert said["found"] == []
     assert said["loss"] == pytest.approx(1.9459101, abs=1e-6)  # log 7
+    assert said["status"] == 2
+    assert done.stderr.endswith("not installed: pip install 'otr[eval]'\n")
+    assert len(done.stderr.splitlines()) == 1
 
 
-def test_the_installed_command_trains_and_says_which_extra_is_missing(
-    python: Path, tmp_path: Path
-) -> None:
+def test_the_installed_command_trains(python: Path, tmp_path: Path) -> None:
     command = python.with_name("otr")
     done = run(command, "--version", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, f"otr {__version__}\n")
@@ -100,9 +108,3 @@ def test_the_installed_command_trains_and_says_which_extra_is_missing(
     assert [json.loads(line)["step"] for line in metrics] == [1, 2]
     with safe_open(tmp_path / "runs/first/model/model.safetensors", "pt") as model:
         assert len(list(model.keys())) > 10
-    row = json.dumps({"problem": "1 + 1?", "answer": "2", "unique_id": "a", "subject": "x"})
-    (tmp_path / "questions.jsonl").write_text(f"{row}\n")
-    done = run(command, "eval", "demo", "--benchmark", "math500=questions.jsonl", cwd=tmp_path)
-    assert done.returncode == 2, done.stderr
-    assert done.stderr.endswith("not installed: pip install 'otr[eval]'\n")
-    assert len(done.stderr.splitlines()) == 1
