@@ -99,6 +99,7 @@ def test_the_installed_command_trains(python: Path, tmp_path: Path) -> None:
     done = run(command, "--version", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, f"otr {__version__}\n")
     assert run(command, "--help", cwd=tmp_path).stdout.startswith("usage: otr")
+    assert "otr" in run(command, "completion", "bash", cwd=tmp_path).stdout
     (tmp_path / "recipe.yaml").write_text(RECIPE)
     row = json.dumps({"prompt": "add 1 :", "completion": "ans 1"})
     (tmp_path / "rows.jsonl").write_text(f"{row}\n" * 4)
