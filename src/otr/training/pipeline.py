@@ -321,6 +321,7 @@ def build_trainer(
         reference_model=reference_model,
         args=arguments,
         objective=prepared.objective,
+        normalization=prepared.run.loss.normalization,
         compaction=prepared.run.compaction,
         max_skipped_steps=prepared.run.max_skipped_steps,
         train_dataset=prepared.train_dataset,
