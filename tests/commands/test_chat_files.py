@@ -1,5 +1,7 @@
 """Files of conversations as other tools write them, through `otr check` and `otr train`."""
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,8 @@ from ruamel.yaml import YAML
 
 from otr import runs
 from otr.commands.main import main
+from otr.evaluation.generation import end_tokens
+from otr.pretrained import load_model, load_tokenizer, model_location
 
 from ..training.chat_models import DATA
 
@@ -107,6 +111,23 @@ def test_train_takes_each_real_file_as_it_is(name: str, folder: Path) -> None:
     # One example a step: the logged tokens are those that one of the two examples has.
     assert audit["lengths"]["min"] <= line["num_tokens"] <= audit["lengths"]["max"]
     assert line["loss"] == pytest.approx(line["nll"], rel=1e-6) and line["nll"] > 0
+
+
+@pytest.mark.parametrize("lora", [None, {"r": 2, "target_modules": "all-linear"}])
+def test_generation_stops_at_the_end_of_turn_that_was_learned(
+    lora: dict[str, Any] | None, folder: Path
+) -> None:
+    # A base model that knows of no turns.
+    shutil.copytree(model_location("demo"), folder / "base")
+    config = runs.read_json(folder / "base/generation_config.json")
+    runs.write_json(folder / "base/generation_config.json", config | {"eos_token_id": 0})
+    words = ["model=base", *([] if lora is None else [f"lora={json.dumps(lora)}"])]
+    assert main(["train", recipe(folder, WEIGHTED, {}), *words]) == 0
+    tokenizer = load_tokenizer("run/model")
+    config = load_model("run/model").generation_config
+    assert end_tokens(tokenizer, (), config) == {
+        tokenizer.convert_tokens_to_ids(token) for token in ("<|endoftext|>", "<|im_end|>")
+    }
 
 
 def test_a_limit_too_short_for_every_row_says_how_long_they_are(

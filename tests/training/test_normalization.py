@@ -125,7 +125,7 @@ def test_a_run_file_chooses_the_mean(tmp_path: Path, monkeypatch: pytest.MonkeyP
     # The short row, which the model knows less of, weighs as much as the long one.
     assert abs(line["loss"] - line["nll"]) > 0.1
     assert "normalization: sequence" in (tmp_path / "run/config.yaml").read_text()
-    assert main(["train", "recipe.yaml", "--restart", "loss.normalization=token"]) == 0
+    assert main(["train", "recipe.yaml", "loss.normalization=token", "--restart"]) == 0
     (line,) = [line for line in runs.read_jsonl(tmp_path / "run/metrics.jsonl") if "loss" in line]
     assert line["loss"] == pytest.approx(line["nll"], rel=1e-5)
     assert main(["train", "recipe.yaml", "loss.normalization=row"]) == 2

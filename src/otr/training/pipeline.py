@@ -43,6 +43,7 @@ from otr.training.lost_process import join_on_cpu, lost_process_words
 from otr.training.memory import out_of_memory_words
 from otr.training.options import built
 from otr.training.progress import Metrics, Progress, SampleGenerations
+from otr.training.stop_tokens import stop_at
 from otr.training.tokens import TokenReport, tokenized_dataset
 from otr.training.trainer import OTRTrainer
 
@@ -129,6 +130,7 @@ def _train(run: Run, restart: bool, progress: bool, trainers: list[OTRTrainer]) 
             print(f"already trained: {folder}; --restart trains anew", file=sys.stderr)
         return folder
     model = loaded_model(prepared)
+    stop_at(model, prepared.report.end_tokens, prepared.tokenizer)
     found = audit(prepared.train_dataset, prepared.report, prepared.tokenizer)
     if progress:
         _announce(prepared, found, there)
