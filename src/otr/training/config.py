@@ -82,6 +82,15 @@ class Data(Section):
         }
 
 
+class Loss(Section):
+    """How the tokens' losses are averaged."""
+
+    normalization: Literal["token", "sequence"] = "token"
+    """`token`: the mean over all supervised tokens of an optimizer step; `sequence`: over each
+    sequence's supervised tokens first, then over the sequences of the step. Packed documents are
+    sequences of their own."""
+
+
 class Samples(Section):
     """Generations of fixed prompts during training, shown and kept in samples.jsonl."""
 
@@ -106,6 +115,9 @@ class Run(Section):
 
     objective: dict[str, Any] = {"name": "otr"}
     """`name`, and the options of that objective."""
+
+    loss: Loss = Loss()
+    """How the tokens' losses are averaged."""
 
     training: dict[str, Any] = {}
     """Any field of TRL's SFTConfig."""
