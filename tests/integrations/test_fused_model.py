@@ -271,12 +271,11 @@ def test_a_schedule_needs_to_know_how_far_the_training_is() -> None:
     torch.testing.assert_close(of(**inputs).loss, expected_loss(model(), inputs, SFT(), 0))
 
 
-@pytest.mark.parametrize("steps", [1, 4])
-def test_a_plain_trainer_makes_the_updates_of_ours(tmp_path: Path, steps: int) -> None:
+def test_a_plain_trainer_makes_the_updates_of_ours(tmp_path: Path) -> None:
     settings: dict[str, Any] = {
-        "max_steps": 4,
-        "per_device_train_batch_size": 8 // steps,
-        "gradient_accumulation_steps": steps,
+        "max_steps": 3,
+        "per_device_train_batch_size": 2,
+        "gradient_accumulation_steps": 4,
     }
     ours = OTRTrainer(
         model=model(),
@@ -322,4 +321,4 @@ def assert_same_runs(ours: Trainer, theirs: Trainer, kind: str = "llama") -> Non
         [line["loss"] for line in each.state.log_history if "loss" in line]
         for each in (ours, theirs)
     ]
-    assert len(losses[0]) == 4 and losses[1] == pytest.approx(losses[0], rel=1e-4)
+    assert len(losses[0]) == 3 and losses[1] == pytest.approx(losses[0], rel=1e-4)
