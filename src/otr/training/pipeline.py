@@ -44,6 +44,7 @@ from otr.training.memory import out_of_memory_words
 from otr.training.options import built
 from otr.training.progress import Metrics, Progress, SampleGenerations
 from otr.training.tokens import TokenReport, tokenized_dataset
+from otr.training.trackers import check_trackers, local_trackers
 from otr.training.trainer import OTRTrainer
 
 _DECIDED_BY_DATA = (
@@ -134,7 +135,7 @@ def _train(run: Run, restart: bool, progress: bool, trainers: list[OTRTrainer]) 
         _announce(prepared, found, there)
     clock = Clock()
     budget = None if run.max_seconds is None else TimeBudget(clock, run.max_seconds)
-    with noted_signals() as signalled:
+    with noted_signals() as signalled, local_trackers(prepared.arguments.report_to, folder):
         stop = StopOnSignal(signalled)
         callbacks = run_callbacks(prepared, folder, clock, budget, progress)
         with removed_if_refused(folder):
@@ -241,6 +242,7 @@ def _arguments(run: Run) -> SFTConfig:
             raise UserError(
                 f"training.{option}: must be at least {low:g}, found {getattr(arguments, option)}"
             )
+    check_trackers(arguments.report_to)
     if run.max_seconds is not None:
         check_budget(arguments)
     return arguments
