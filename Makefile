@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: setup demo test bench gpu faults fuzz families harness soak scaling check-style fast oldest clean
+.PHONY: setup demo test bench gpu faults fuzz families harness plugins trackers soak scaling check-style fast oldest clean
 
 setup: .venv/ready
 
@@ -51,6 +51,17 @@ harness: setup
 	$(BIN)/pip install --quiet --no-deps -r requirements/harness.txt
 	$(BIN)/pytest tests/evaluation/test_harness.py
 
+# The plugin for axolotl, and the trackers that pins.txt leaves out, each in an environment beside
+# the development environment, whose packages it sees.
+BESIDE = $(abspath $(wildcard .venv/lib/python3*/site-packages))
+plugins trackers: %: setup
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/pip install --quiet --no-deps -r requirements/$*.txt
+	echo $(BESIDE) > $$(echo .venv-$*/lib/python3*/site-packages)/beside.pth
+	AXOLOTL_DO_NOT_TRACK=1 HF_HUB_OFFLINE=1 PYTHONPATH=src .venv-$*/bin/python -m pytest $(TESTS_$*)
+TESTS_plugins := tests/integrations/test_axolotl.py
+TESTS_trackers := tests/training/test_trackers.py
+
 # Training killed 50 times at random moments, at least 20 of them inside a save, and gone on with.
 faults: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m reliability kills
@@ -75,4 +86,4 @@ check-style: setup
 	$(BIN)/pyright
 
 clean:
-	rm -rf .venv .venv-oldest
+	rm -rf .venv .venv-oldest .venv-plugins .venv-trackers
