@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: setup demo test bench gpu faults fuzz families harness soak scaling zero3 check-style fast oldest release-check clean
+.PHONY: setup demo test bench gpu faults fuzz families harness soak scaling zero3 plugins trackers check-style fast oldest release-check clean
 
 setup: .venv/ready
 
@@ -58,6 +58,17 @@ zero3: setup
 	DS_BUILD_OPS=0 .venv-zero3/bin/pip install --quiet --no-deps --no-build-isolation -r requirements/deepspeed.txt
 	.venv-zero3/bin/python -m pytest tests/training/test_many_processes.py
 
+# The plugin for axolotl, and the trackers that pins.txt leaves out, each in an environment beside
+# the development environment, whose packages it sees.
+BESIDE = $(abspath $(wildcard .venv/lib/python3*/site-packages))
+plugins trackers: %: setup
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/pip install --quiet --no-deps -r requirements/$*.txt
+	echo $(BESIDE) > $$(echo .venv-$*/lib/python3*/site-packages)/beside.pth
+	AXOLOTL_DO_NOT_TRACK=1 HF_HUB_OFFLINE=1 PYTHONPATH=src .venv-$*/bin/python -m pytest $(TESTS_$*)
+TESTS_plugins := tests/integrations/test_axolotl.py
+TESTS_trackers := tests/training/test_trackers.py
+
 # Training killed 50 times at random moments, at least 20 of them inside a save, and gone on with.
 faults: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m reliability kills
@@ -97,4 +108,4 @@ release-check: setup .venv-release/ready
 	touch $@
 
 clean:
-	rm -rf .venv .venv-oldest .venv-zero3 .venv-release dist
+	rm -rf .venv .venv-* dist

@@ -95,7 +95,7 @@ def standing(folder: Path, resolved: Run, data_sha256: dict[str, str]) -> Standi
 
 def remove_run(folder: Path) -> None:
     """Remove what a run has written, and nothing else."""
-    for name in (runs.CHECKPOINTS, runs.MODEL, runs.SKIPPED, runs.PARTIAL):
+    for name in (runs.CHECKPOINTS, runs.MODEL, runs.SKIPPED, runs.TRACKERS, runs.PARTIAL):
         shutil.rmtree(folder / name, ignore_errors=True)
     for name in (
         runs.CONFIG, runs.ENVIRONMENT, runs.METRICS, runs.SAMPLES, runs.AUDIT, runs.COST,

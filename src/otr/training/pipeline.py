@@ -46,6 +46,7 @@ from otr.training.progress import Metrics, Progress, SampleGenerations
 from otr.training.shared_tokens import Tokens, once_a_machine
 from otr.training.stop_tokens import stop_at
 from otr.training.tokens import TokenReport, tokenized_dataset
+from otr.training.trackers import check_trackers, local_trackers
 from otr.training.trainer import OTRTrainer
 
 _DECIDED_BY_DATA = (
@@ -144,7 +145,7 @@ def _train(run: Run, restart: bool, progress: bool, trainers: list[OTRTrainer]) 
         _announce(prepared, found, there)
     clock = Clock()
     budget = None if run.max_seconds is None else TimeBudget(clock, run.max_seconds)
-    with noted_signals() as signalled:
+    with noted_signals() as signalled, local_trackers(prepared.arguments.report_to, folder):
         stop = StopOnSignal(signalled)
         callbacks = run_callbacks(prepared, folder, clock, budget, progress)
         with removed_if_refused(folder):
@@ -255,6 +256,7 @@ def _arguments(run: Run) -> SFTConfig:
             raise UserError(
                 f"training.{option}: must be at least {low:g}, found {getattr(arguments, option)}"
             )
+    check_trackers(arguments.report_to)
     if run.max_seconds is not None:
         check_budget(arguments)
     return arguments
