@@ -126,7 +126,7 @@ def test_generation_stops_at_the_end_of_turn_that_was_learned(
     tokenizer = load_tokenizer("run/model")
     config = load_model("run/model").generation_config
     assert end_tokens(tokenizer, (), config) == {
-        tokenizer.convert_tokens_to_ids(token) for token in ("<|endoftext|>", "<|im_end|>")
+        tokenizer.get_vocab()[token] for token in ("<|endoftext|>", "<|im_end|>")
     }
 
 

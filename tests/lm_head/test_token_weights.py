@@ -71,7 +71,7 @@ def test_an_anchor_is_weighted_too(direction, backend: str) -> None:
 
     def loss(labels: Tensor, token_weights: Tensor | None) -> Tensor:
         return linear_loss(
-            *leaves, labels, objective, token_weights=token_weights, num_tokens=1, backend=backend,
+            leaves[0], leaves[1], labels, objective, token_weights=token_weights, num_tokens=1, backend=backend,
             reference_hidden=their_hidden, reference_weight=their_weight,
         ).loss  # fmt: skip
 
@@ -98,8 +98,10 @@ def test_the_bound_of_compaction_is_on_the_weighted_gradient() -> None:
     weights = torch.rand(600, generator=generator).double()
     leaves = [hidden.requires_grad_(), weight.requires_grad_()]
     bound = 2.0**-6
-    kept = linear_loss(*leaves, labels, SFT(), token_weights=weights, compaction=bound)
-    whole = linear_loss(*leaves, labels, SFT(), token_weights=weights, compaction="off")
+    kept = linear_loss(leaves[0], leaves[1], labels, SFT(), token_weights=weights, compaction=bound)
+    whole = linear_loss(
+        leaves[0], leaves[1], labels, SFT(), token_weights=weights, compaction="off"
+    )
     assert kept.kept_fraction is not None and kept.kept_fraction < 1
     for found, wanted, allowed in zip(
         torch.autograd.grad(kept.loss, leaves),

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tokenizers import Tokenizer, processors
@@ -79,7 +80,7 @@ class Family:
         )
 
 
-LLAMA = {
+LLAMA: dict[str, Any] = {
     "begin": "<|begin_of_text|>",
     "end": "<|eot_id|>",
     "call": '{"name": "get_weather", "parameters": {"city": "Paris"}}',
