@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib import import_module
 
 from otr import __version__
@@ -31,25 +31,9 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status: 0 done, 1 a run that failed, 2 something the
     user must change, 75 stopped by a signal, to go on with the same command."""
     words = sys.argv[1:] if words is None else list(words)
-    parser = argparse.ArgumentParser(
-        prog="otr",
-        description="Fine-tune language models with One-Token Rollout.",
-        epilog="`otr COMMAND --help` shows an example of each.",
-    )
-    parser.add_argument("--version", action="version", version=f"otr {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     chosen = next((word for word in words if not word.startswith("-")), None)
-    for name, summary in COMMANDS.items():
-        command = commands.add_parser(
-            name,
-            help=summary,
-            description=summary[0].upper() + summary[1:] + ".",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        # Only the chosen command's module is imported: `otr --help` stays quick.
-        if name == chosen:
-            _module(name).add_arguments(command)
-    arguments = parser.parse_args(words)
+    # Only the chosen command's module is imported: `otr --help` stays quick.
+    arguments = parser_of([name for name in COMMANDS if name == chosen]).parse_args(words)
     try:
         status = _module(arguments.command).run(arguments)
         sys.stdout.flush()
@@ -70,6 +54,28 @@ def main(words: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _say(arguments.command, "interrupted")
         return _INTERRUPTED
+
+
+def parser_of(names: Collection[str]) -> argparse.ArgumentParser:
+    """The parser of `otr`; the commands that are named have their arguments, the others only a
+    line of help."""
+    parser = argparse.ArgumentParser(
+        prog="otr",
+        description="Fine-tune language models with One-Token Rollout.",
+        epilog="`otr COMMAND --help` shows an example of each.",
+    )
+    parser.add_argument("--version", action="version", version=f"otr {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(
+            name,
+            help=summary,
+            description=summary[0].upper() + summary[1:] + ".",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        if name in names:
+            _module(name).add_arguments(command)
+    return parser
 
 
 def _say(command: str, message: str) -> None:

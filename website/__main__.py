@@ -1,0 +1,33 @@
+"""`python -m website build` makes the site; `check` runs every command that docs/ marks to be run."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from website import ROOT
+
+
+def main() -> int:
+    """Parse, call, print."""
+    parser = argparse.ArgumentParser(prog="python -m website", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    build = commands.add_parser("build", help="write the pages")
+    build.add_argument("--output", type=Path, default=ROOT / "site", metavar="DIR")
+    check = commands.add_parser("check", help="run the commands of the pages, as a reader would")
+    check.add_argument("pages", nargs="*", type=Path, metavar="PAGE", help="only these")
+    arguments = parser.parse_args()
+    if arguments.command == "build":
+        from website.site import build_site
+
+        build_site(arguments.output)
+        print(f"site: {arguments.output / 'index.html'}")
+        return 0
+    from website.running import run_page, runnable_pages
+
+    for page in arguments.pages or runnable_pages():
+        run_page(page, say=print)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

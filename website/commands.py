@@ -1,0 +1,67 @@
+"""The page of commands, from their own parsers."""
+
+import argparse
+import inspect
+import textwrap
+
+from otr.commands.main import COMMANDS, main, parser_of
+
+
+def parsers() -> dict[str, argparse.ArgumentParser]:
+    """Each command's parser, by its name."""
+    whole = parser_of(COMMANDS)
+    (choice,) = (
+        action for action in whole._actions if isinstance(action, argparse._SubParsersAction)
+    )
+    return dict(choice.choices)
+
+
+def commands_page() -> str:
+    """Every command: what it does, how it is called, its arguments, an example."""
+    parts = ["# Commands\n", _about_all()]
+    for name, parser in parsers().items():
+        usage = argparse.HelpFormatter(parser.prog, width=88)
+        usage.add_usage(parser.usage, parser._actions, parser._mutually_exclusive_groups, "")
+        parts.append(f"## otr {name}\n\n{parser.description}\n")
+        parts.append(f"```text\n{textwrap.dedent(usage.format_help()).strip()}\n```\n")
+        parts.append(_arguments(parser))
+        example, _, rest = (parser.epilog or "").partition("\n\n")
+        lines = textwrap.dedent(example.removeprefix("example:\n")).strip("\n")
+        parts.append(f"Example:\n\n```text\n{lines}\n```\n")
+        parts += [_block(block) for block in rest.split("\n\n") if block.strip()]
+    return "\n".join(parts)
+
+
+def _about_all() -> str:
+    meaning = " ".join((inspect.getdoc(main) or "").split())
+    return (
+        "This page is made from the commands' own parsers.\n\n"
+        f"Each answers with an exit status: {meaning.partition('exit status: ')[2]}\n"
+    )
+
+
+def _arguments(parser: argparse.ArgumentParser) -> str:
+    rows = ["| argument | meaning |", "|---|---|"]
+    for action in parser._actions:
+        if isinstance(action, argparse._HelpAction):
+            continue
+        metavar = action.metavar or action.dest
+        if action.option_strings:
+            value = "" if action.nargs == 0 else f" {metavar if action.metavar else metavar.upper()}"
+            name = ", ".join(f"`{option}{value}`" for option in action.option_strings)
+        else:
+            name = f"`{metavar}`"
+        rows.append(f"| {_cell(name)} | {_cell(action.help or '')} |")
+    return "\n".join(rows) + "\n"
+
+
+def _block(text: str) -> str:
+    """A part of the epilog: a file shown in full where its lines are indented, else words."""
+    first, _, rest = text.partition("\n")
+    if rest.startswith("  "):
+        return f"{first}\n\n```yaml\n{textwrap.dedent(rest)}\n```\n"
+    return text + "\n"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
