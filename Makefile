@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: setup demo test bench gpu faults fuzz families harness check-style fast oldest clean
+.PHONY: setup demo test bench gpu faults fuzz families harness soak scaling check-style fast oldest clean
 
 setup: .venv/ready
 
@@ -36,6 +36,11 @@ bench: setup
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.readme
 
+# How far the model of a step's memory and time is off on this machine, and docs/scaling.md.
+scaling: setup
+	$(BIN)/python -m benchmarks.scaling measure
+	$(BIN)/python -m benchmarks.scaling report
+
 # The head's tests and the benchmark on a GPU, with the Python that has torch for it and pytest.
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,python3)
 gpu:
@@ -51,7 +56,7 @@ faults: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m reliability kills
 
 # Random and damaged recipes, data, templates, run folders and checkpoints: used, or refused with a
-# message. About ten minutes.
+# message.
 fuzz: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m reliability fuzz
 
@@ -59,6 +64,9 @@ fuzz: setup
 # minutes on one core. The outcomes go to families/results.json and docs/models.md.
 families: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m families run
+# 10,000 steps through `otr train`, memory measured. Three minutes on a core of its own.
+soak: setup
+	OMP_NUM_THREADS=1 nice $(BIN)/python -m reliability soak
 
 check-style: setup
 	$(BIN)/ruff format --check .

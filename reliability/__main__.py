@@ -1,12 +1,15 @@
-"""`python -m reliability kills` breaks things; each leaves its figures for docs/reliability.md."""
+"""`python -m reliability kills` breaks things; each leaves its figures for docs/reliability.md, and
+`grading` for docs/benchmarks.md."""
 
 import argparse
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
 from evidence.files import write_or_check
 from otr import runs
+from reliability import benchmarks
 from reliability.report import DOCUMENT, RESULTS, document
 
 
@@ -21,18 +24,36 @@ def main() -> int:
     fuzzing = commands.add_parser("fuzz", help="try random and damaged input")
     fuzzing.add_argument("--examples", type=int, default=500, metavar="N", help="of each kind")
     fuzzing.add_argument("--seed", type=int, default=0)
-    report = commands.add_parser("report", help=f"write {DOCUMENT} from the committed figures")
+    fuzzing.add_argument(
+        "--kind", action="append", default=[], help="only these; the others' figures stay"
+    )
+    soaking = commands.add_parser(
+        "soak", help="a long run through `otr train`, its memory measured"
+    )
+    soaking.add_argument("--steps", type=int, default=10_000, metavar="N")
+    soaking.add_argument("--save-steps", type=int, default=200, metavar="N")
+    commands.add_parser("cases", help="count the tests of what must be refused")
+    grading = commands.add_parser("grading", help="grade real references, said and changed")
+    grading.add_argument("--data", type=Path, metavar="DIR", help="folders NAME/test.jsonl")
+    report = commands.add_parser("report", help="write the documents from the committed figures")
     report.add_argument("--check", action="store_true", help="only say whether it is up to date")
     arguments = parser.parse_args()
     if arguments.command == "report":
-        return write_or_check(
-            DOCUMENT, document(), check=arguments.check, command="python -m reliability report"
+        return max(
+            write_or_check(
+                path, text, check=arguments.check, command="python -m reliability report"
+            )
+            for path, text in (
+                (DOCUMENT, document()),
+                (benchmarks.DOCUMENT, benchmarks.document()),
+            )
         )
     from otr.quiet import quiet_libraries
 
     quiet_libraries()
     RESULTS.mkdir(exist_ok=True)
-    return {"kills": _kills, "fuzz": _fuzz}[arguments.command](arguments)
+    chosen = {"kills": _kills, "fuzz": _fuzz, "soak": _soak, "cases": _cases, "grading": _grading}
+    return chosen[arguments.command](arguments)
 
 
 def _kills(arguments: argparse.Namespace) -> int:
@@ -52,18 +73,55 @@ def _kills(arguments: argparse.Namespace) -> int:
     return 1 if outcome.different else 0
 
 
+def _grading(arguments: argparse.Namespace) -> int:
+    from reliability.grading import DATA, timed, tried
+
+    folder = arguments.data or DATA
+    outcome = tried(folder) | {"ordinary": timed(folder)}
+    print(
+        f"{outcome['num_cases']} answers, {len(outcome['misses'])} graded otherwise than they "
+        f"should be; {outcome['ordinary']['num']} ordinary ones in "
+        f"{outcome['ordinary']['seconds']} s"
+    )
+    runs.write_json(RESULTS / "grading.json", outcome)
+    return 0
+
+
 def _fuzz(arguments: argparse.Namespace) -> int:
     from reliability.fuzz import fuzz
 
     with tempfile.TemporaryDirectory() as folder:
-        found = fuzz(Path(folder), arguments.examples, random_seed=arguments.seed)
+        found = fuzz(
+            Path(folder), arguments.examples, random_seed=arguments.seed, kinds=arguments.kind
+        )
     cases = {
         kind: {"tried": tried, "refused": found.refused[kind]}
         for kind, tried in found.tried.items()
     }
     for kind, counts in cases.items():
         print(f"{kind}: {counts['tried']} tried, {counts['refused']} refused with a message")
-    runs.write_json(RESULTS / "fuzz.json", cases)
+    kept = runs.read_json(RESULTS / "fuzz.json") if arguments.kind else {}
+    runs.write_json(RESULTS / "fuzz.json", kept | cases)
+    return 0
+
+
+def _soak(arguments: argparse.Namespace) -> int:
+    from reliability.soak import MOST_GROWTH_MB, soak
+
+    with tempfile.TemporaryDirectory() as folder:
+        soaked, _ = soak(Path(folder), steps=arguments.steps, save_steps=arguments.save_steps)
+    print(
+        f"{soaked.steps:,} steps in {soaked.minutes:.0f} minutes; memory {soaked.memory_mb:.0f} MiB, "
+        f"grown by {soaked.growth_mb:.1f} MiB"
+    )
+    runs.write_json(RESULTS / "soak.json", asdict(soaked))
+    return 1 if soaked.growth_mb > MOST_GROWTH_MB else 0
+
+
+def _cases(arguments: argparse.Namespace) -> int:
+    from reliability.cases import counted
+
+    runs.write_json(RESULTS / "cases.json", counted())
     return 0
 
 

@@ -1,31 +1,36 @@
 """Random input: everything is used or refused with a message, and nothing else is raised.
 
-Recipes and study files, data files, chat templates, run and study folders, checkpoints.
+Recipes and study files, data and benchmark files, chat templates, run and study folders, checkpoints,
+models and adapters.
 """
 
 import json
 import shutil
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
+from peft import LoraConfig, get_peft_model
 
 from otr import runs
 from otr.demo.regimes import REGIMES, data_section, write_demonstrations
 from otr.errors import UserError
+from otr.evaluation.benchmarks import load_benchmarks
+from otr.evaluation.comparison import compare
 from otr.evaluation.scored_run import read_run
 from otr.objectives import objective_from_options
-from otr.pretrained import load_tokenizer
+from otr.pretrained import load_model, load_tokenizer
 from otr.report.report import write_report
 from otr.rows import read_rows
 from otr.study.file import load_study
 from otr.training.checkpoints import MANIFEST, why_broken
 from otr.training.config import Data, Run, load_run
 from otr.training.folder import standing
+from otr.training.inspection import token_views
 from otr.training.tokens import tokenized_dataset
 
 _RECIPE = """\
@@ -144,6 +149,10 @@ _good_turns = st.lists(_words.filter(bool), min_size=2, max_size=4).map(
         for place, text in enumerate(texts)
     ]
 )
+_question = st.fixed_dictionaries(
+    {"question": st.text(max_size=20), "answer": st.sampled_from(("#### 4", "It is 4.", "no", 4))}
+)
+_spoilt_questions = _spoilt_text('{"question": "2 + 2?", "answer": "It is 4.\\n#### 4"}\n')
 _data = st.fixed_dictionaries(
     {},
     optional={
@@ -168,6 +177,9 @@ class Fuzz:
         self.tokenizer = load_tokenizer("demo")
         self.run = _finished_run(folder)
         self.run_files = _contents(Path(self.run.output_dir))
+        _write_study(folder / "compared", Path(self.run.output_dir))
+        self.study_files = _contents(folder / "compared")
+        self.adapter_files = _contents(_write_adapter(folder / "adapter"))
 
     def targets(self) -> dict[str, Callable[..., None]]:
         """By name, each kind of input; call it under hypothesis' settings."""
@@ -175,9 +187,14 @@ class Fuzz:
         checkpoint = [name for name in files if name.startswith(runs.CHECKPOINTS)]
         plain = [name for name in files if not name.startswith((runs.CHECKPOINTS, runs.MODEL))]
 
-        def spoilt(names: list[str]) -> st.SearchStrategy[tuple[str, bytes | None]]:
+        model = [name for name in files if name.startswith(runs.MODEL)]
+        compared = [name for name in (runs.RESULTS, runs.TOKENS) if name in self.study_files]
+
+        def spoilt(
+            names: list[str], contents: dict[str, bytes] = self.run_files
+        ) -> st.SearchStrategy[tuple[str, bytes | None]]:
             return st.sampled_from(names).flatmap(
-                lambda name: st.tuples(st.just(name), _spoilt_bytes(self.run_files[name]))
+                lambda name: st.tuples(st.just(name), _spoilt_bytes(contents[name]))
             )
 
         return {
@@ -194,7 +211,13 @@ class Fuzz:
                 st.just(_TEMPLATE) | _spoilt_text(_TEMPLATE),
                 _good_turns | st.lists(_turn, min_size=1, max_size=4),
             )(self.template),
+            "benchmark files": given(st.lists(_question | _row, max_size=4) | _spoilt_questions)(
+                self.benchmark
+            ),
             "run folders": given(spoilt(plain))(self.run_folder),
+            "study folders": given(spoilt(compared, self.study_files))(self.study_folder),
+            "models": given(spoilt(model))(self.model),
+            "adapters": given(spoilt(sorted(self.adapter_files), self.adapter_files))(self.adapter),
             "checkpoints": given(spoilt(checkpoint))(self.checkpoint),
         }
 
@@ -241,6 +264,34 @@ class Fuzz:
         with self._case("run folders"):
             write_report([folder], self.folder / "report.html")
 
+    def benchmark(self, rows: list[Any] | str) -> None:
+        path = self.folder / "benchmark.jsonl"
+        text = rows if isinstance(rows, str) else "".join(json.dumps(row) + "\n" for row in rows)
+        path.write_text(text, encoding="utf-8", errors="surrogatepass")
+        with self._case("benchmark files"):
+            (loaded,) = load_benchmarks([f"gsm8k={path}"], None)
+            assert all(question.prompt for question in loaded.questions)
+
+    def study_folder(self, change: tuple[str, bytes | None]) -> None:
+        folder = self._spoilt("study", change, self.study_files, self.folder / "compared")
+        with self._case("study folders"):
+            write_report([folder], self.folder / "report.html")
+
+    def model(self, change: tuple[str, bytes | None]) -> None:
+        folder = self._spoilt("model", change) / runs.MODEL
+        with self._case("models"):
+            self._load(folder)
+
+    def adapter(self, change: tuple[str, bytes | None]) -> None:
+        folder = self._spoilt("adapted", change, self.adapter_files, self.folder / "adapter")
+        with self._case("adapters"):
+            self._load(folder)
+
+    def _load(self, folder: Path) -> None:
+        load_tokenizer(str(folder))
+        model = load_model(str(folder))
+        assert all(value.device.type == "cpu" for value in model.parameters())
+
     def checkpoint(self, change: tuple[str, bytes | None]) -> None:
         name, content = change
         folder = self._spoilt("checkpoint", change)
@@ -261,12 +312,18 @@ class Fuzz:
             assert len(ids) == len(labels) <= 64
             assert all(label in (-100, token) for token, label in zip(ids, labels, strict=True))
 
-    def _spoilt(self, name: str, change: tuple[str, bytes | None]) -> Path:
-        """The run folder with one file changed."""
+    def _spoilt(
+        self,
+        name: str,
+        change: tuple[str, bytes | None],
+        contents: dict[str, bytes] | None = None,
+        of: Path | None = None,
+    ) -> Path:
+        """A copy of a folder, the run's unless given, with one file changed."""
         folder = self.folder / name
         if not folder.is_dir():
-            shutil.copytree(self.run.output_dir, folder)
-        for path, content in self.run_files.items():
+            shutil.copytree(of or self.run.output_dir, folder)
+        for path, content in (contents or self.run_files).items():
             wanted = change[1] if path == change[0] else content
             if wanted is None:
                 (folder / path).unlink(missing_ok=True)
@@ -296,10 +353,13 @@ class _Case:
         return True
 
 
-def fuzz(folder: Path, num_examples: int, *, random_seed: int = 0) -> Fuzz:
-    """Try so many examples of every kind; the first failure is raised, made small."""
+def fuzz(
+    folder: Path, num_examples: int, *, random_seed: int = 0, kinds: Sequence[str] = ()
+) -> Fuzz:
+    """Try so many examples of every kind, or of some; the first failure is raised, made small."""
     made = Fuzz(folder)
-    for target in made.targets().values():
+    targets = made.targets()
+    for kind in kinds or targets:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             chosen = settings(
@@ -307,7 +367,7 @@ def fuzz(folder: Path, num_examples: int, *, random_seed: int = 0) -> Fuzz:
                 suppress_health_check=_NO_CHECKS,
                 phases=(Phase.generate, Phase.shrink),
             )  # fmt: skip
-            seed(random_seed)(chosen(target))()
+            seed(random_seed)(chosen(targets[kind]))()
     return made
 
 
@@ -326,8 +386,36 @@ def _finished_run(folder: Path) -> Run:
         }
     )
     train(run, progress=False)
-    evaluate(run.output_dir, ["demo/in_domain"], limit=2, output=Path(run.output_dir))
+    benchmarks = ["demo/in_domain", "demo/validation"]
+    evaluate(run.output_dir, benchmarks, limit=2, output=Path(run.output_dir))
     return run
+
+
+def _write_study(folder: Path, run: Path) -> None:
+    """A study folder of that run alone."""
+    folder.mkdir()
+    shutil.copytree(run, folder / run.name, ignore=shutil.ignore_patterns("checkpoints", "model"))
+    scored = read_run(folder / run.name)
+    comparison = compare(
+        "study", "A study", [scored], [],
+        model="demo-weak", budget={"steps": 2}, benchmarks={"in_domain": ["demo/in_domain"]},
+        validation="demo/validation", untuned=scored.answered,
+    )  # fmt: skip
+    runs.write_json(folder / runs.RESULTS, comparison.as_json())
+    data = Data.model_validate(data_section(folder.parent / "rows.jsonl"))
+    views = token_views("demo-weak", data, [0], [objective_from_options({"name": "otr"})])
+    runs.write_json(folder / runs.TOKENS, views)
+
+
+def _write_adapter(folder: Path) -> Path:
+    """A LoRA adapter of an embedded model."""
+    base = load_model("demo-weak")
+    config = LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj"], r=2)
+    adapted: Any = get_peft_model(base, config)
+    adapted.save_pretrained(folder)
+    load_tokenizer("demo-weak").save_pretrained(folder)
+    (folder / "README.md").unlink(missing_ok=True)
+    return folder
 
 
 def _contents(folder: Path) -> dict[str, bytes]:

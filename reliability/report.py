@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from otr import runs
+from reliability.pains import table
 
 RESULTS = Path(__file__).parent / "results"
 DOCUMENT = Path(__file__).parents[1] / "docs" / "reliability.md"
@@ -10,8 +11,8 @@ DOCUMENT = Path(__file__).parents[1] / "docs" / "reliability.md"
 _TEXT = """\
 # Reliability
 
-Written by `python -m reliability report` from the figures in `reliability/results/`. `make faults` and
-`make fuzz` make them anew; short versions run in `make test`.
+Written by `python -m reliability report` from the figures in `reliability/results/`. `make faults`,
+`make fuzz` and `make soak` make them anew; short versions run in `make test`.
 
 ## Killed and gone on with
 
@@ -25,13 +26,32 @@ compares weights, optimizer, metrics and samples with a run that was never stopp
 
 ## Random and damaged input
 
-`make fuzz` spoils recipes, study files, data files, chat templates, the files of a run folder and those
-of a checkpoint. Every case must be used, or be refused with a short message; a changed checkpoint must
+`make fuzz` spoils recipes, study files, data and benchmark files, chat templates, and the files of run
+folders, study folders, checkpoints, models and adapters. Every case must be used, or be refused with a short message; a changed checkpoint must
 be found out. Anything else fails the run and is shown at its smallest.
 
 | input | cases | refused |
 |---|---|---|
 {fuzz}
+
+## A long run
+
+`make soak` trains for {steps:,} steps through `otr train`, with checkpoints, evaluations and generations
+now and then, in a process of its own whose resident memory is measured from outside. Growth is the median
+slope between all pairs of measurements (Theil and Sen), from the first tenth of the steps to the end.
+
+| steps | metrics lines | checkpoints written | kept | generations | memory, MiB | grown by, MiB |
+|---|---|---|---|---|---|---|
+| {steps:,} | {metrics_lines:,} | {checkpoints_written} | {checkpoints_kept} | {generations} | {memory_mb:.0f} | {growth_mb:.1f} |
+
+## Bad input that is refused
+
+Each ends with exit status 2, a message of a few lines that names file, line, field or setting and the way
+out, and nothing left behind. Counted by collecting the tests (`python -m reliability cases`).
+
+| of | tests |
+|---|---|
+{cases}
 
 ## What is promised, and where it is tested
 
@@ -48,6 +68,12 @@ be found out. Anything else fails the run and is shown at its smallest.
 
 The promise of bits is for a CPU with the same versions and number of threads. On a GPU, libraries may
 sum in another order, and a run goes on to rounding.
+
+## What users hit elsewhere
+
+| what happens in other trainers | here | test |
+|---|---|---|
+{pains}
 """
 
 
@@ -55,4 +81,11 @@ def document() -> str:
     """The whole page."""
     cases = runs.read_json(RESULTS / "fuzz.json")
     lines = [f"| {kind} | {n['tried']:,} | {n['refused']:,} |" for kind, n in cases.items()]
-    return _TEXT.format(fuzz="\n".join(lines), **runs.read_json(RESULTS / "kills.json"))
+    counts = runs.read_json(RESULTS / "cases.json")
+    return _TEXT.format(
+        fuzz="\n".join(lines),
+        cases="\n".join(f"| {place} | {number} |" for place, number in counts.items()),
+        pains=table(),
+        **runs.read_json(RESULTS / "kills.json"),
+        **runs.read_json(RESULTS / "soak.json"),
+    )

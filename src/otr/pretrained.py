@@ -1,4 +1,8 @@
-"""Loading a model and its tokenizer: a hub id, a folder, or an embedded base model."""
+"""Loading a model and its tokenizer: a hub id, a folder, or an embedded base model.
+
+A model's files are a stranger's: what they name beyond their own folder, or bring of code, is refused
+unless `trust_remote_code` is given.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +17,14 @@ from transformers import (
 
 from otr.demo import base_model_folder
 from otr.errors import UserError
-from otr.runs import read_json
+from otr.runs import read_as
+
+_CONFIG = "config.json"
+_ADAPTER_CONFIG = "adapter_config.json"
+
+_NOT_FROM_STRANGERS = ("megatron_config", "tokenizer_kwargs")
+"""Fields of adapter_config.json that have a module imported, or say how to load yet another model.
+`auto_mapping`, which names a module too, is usual there and not read when an adapter is loaded."""
 
 
 def model_location(name: str) -> str:
@@ -27,9 +38,9 @@ def model_location(name: str) -> str:
     folder = Path(name).expanduser()
     if folder.is_dir():
         # An adapter's folder names its base model in a config of its own.
-        for config in (folder / "config.json", folder / "adapter_config.json"):
+        for config in (folder / _CONFIG, folder / _ADAPTER_CONFIG):
             if config.is_file():
-                read_json(config)
+                read_as(config, dict[str, Any])
                 return str(folder)
         raise UserError(f"model: the folder {name!r} has no config.json, so it is not a model")
     if folder.exists():
@@ -66,7 +77,11 @@ def load_model(name: str, **options: Any) -> PreTrainedModel:
 
 
 def _load(load: Any, what: str, name: str, **options: Any) -> Any:
+    # Left open, transformers asks at the keyboard whether to run a model's code.
+    options.setdefault("trust_remote_code", False)
     location = model_location(name)
+    if not options["trust_remote_code"] and Path(location).is_dir():
+        _check_files(Path(location))
     try:
         return load(location, **options)
     except UserError:
@@ -84,3 +99,45 @@ def _load(load: Any, what: str, name: str, **options: Any) -> Any:
                 "training.trust_remote_code=true"
             )
         raise UserError(f"{what}: cannot load {name!r}: {reason[0][:300]}\n{way_out}") from error
+
+
+def _check_files(folder: Path) -> None:
+    """Raise UserError where a model's files name what lies outside, or what would bring code."""
+    if (folder / _ADAPTER_CONFIG).is_file():
+        base = Path(_base_of(folder / _ADAPTER_CONFIG))
+        if base.is_dir():
+            _check_model(base)
+    _check_model(folder)
+
+
+def _check_model(folder: Path) -> None:
+    for path in sorted(folder.glob("*.index.json")):
+        shards = read_as(path, dict[str, Any]).get("weight_map")
+        for shard in shards.values() if isinstance(shards, dict) else ():
+            if not isinstance(shard, str) or Path(shard).name != shard:
+                raise UserError(f"{path}: weight_map: {shard!r} is not a file of its folder")
+    config = read_as(folder / _CONFIG, dict[str, Any]) if (folder / _CONFIG).is_file() else {}
+    for key in ("attn_implementation", "_attn_implementation"):
+        if "/" in str(config.get(key, "")):
+            raise UserError(
+                f"{folder / _CONFIG}: {key}: {config[key]!r} is a program from the hub, which is not "
+                "run unless you trust it: training.trust_remote_code=true"
+            )
+
+
+def _base_of(path: Path) -> str:
+    """Where the base model of an adapter lies.
+
+    Raises: UserError if the adapter's config would import something, or names no model.
+    """
+    config = read_as(path, dict[str, Any])
+    for key in _NOT_FROM_STRANGERS:
+        if config.get(key):
+            raise UserError(
+                f"{path}: {key}: {config[key]!r} would import or run code, which is not done unless "
+                "you trust it: training.trust_remote_code=true; else set it to null"
+            )
+    base = config.get("base_model_name_or_path")
+    if not isinstance(base, str) or not base:
+        raise UserError(f"{path}: base_model_name_or_path: names no model, found {base!r}")
+    return model_location(base)

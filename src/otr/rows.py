@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from otr.errors import UserError, suggestion
+from otr.runs import read_as
 
 # A csv field longer than 128 KiB is refused unless the module is told otherwise.
 LONGEST_CSV_FIELD = 2**31 - 1
@@ -187,6 +188,7 @@ READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
 def _saved_rows(folder: Path, split: str) -> Iterator[Row]:
     import datasets
 
+    _check_saved(folder)
     try:
         dataset = datasets.load_from_disk(str(folder))
     except Exception as error:
@@ -201,6 +203,27 @@ def _saved_rows(folder: Path, split: str) -> Iterator[Row]:
             )
         dataset = dataset[split]
     yield from _dataset_rows(dataset, str(folder))
+
+
+def _check_saved(folder: Path) -> None:
+    """Raise UserError if a saved dataset names files that are not in its folder."""
+    parts = [folder]
+    if (folder / "dataset_dict.json").is_file():
+        parts += [path for path in folder.iterdir() if path.is_dir()]
+        splits = read_as(folder / "dataset_dict.json", dict[str, list[str]]).get("splits", [])
+        _require_plain(folder / "dataset_dict.json", splits)
+    for part in parts:
+        if (part / "state.json").is_file():
+            files = read_as(part / "state.json", dict[str, Any]).get("_data_files")
+            named = files if isinstance(files, list) else []
+            names = [each.get("filename") if isinstance(each, dict) else each for each in named]
+            _require_plain(part / "state.json", names)
+
+
+def _require_plain(path: Path, names: list[Any]) -> None:
+    for name in names:
+        if not isinstance(name, str) or Path(name).name != name:
+            raise UserError(f"{path}: {name!r} is not a file of its folder")
 
 
 def hub_rows(

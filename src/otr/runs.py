@@ -34,6 +34,9 @@ from otr.errors import UserError
 
 Kind = TypeVar("Kind")
 
+_MOST_VALUES, _DEEPEST = 100_000, 50
+"""Of a YAML document: a few lines with aliases of aliases could stand for more than memory holds."""
+
 CONFIG = "config.yaml"
 ENVIRONMENT = "environment.json"
 METRICS = "metrics.jsonl"
@@ -84,10 +87,24 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def refuse_links(folder: Path) -> None:
+    """Raise UserError if something in a run or study folder, or in its logs, is a link: what it
+    leads to would be read as the run's, or written over."""
+    for inside in (folder, folder / LOGS):
+        for path in inside.iterdir() if inside.is_dir() else ():
+            if path.is_symlink():
+                raise UserError(
+                    f"{path}: is a link to {os.readlink(path)}, and a run's files are read and "
+                    "written in its own folder only; put the file itself there, or remove the link"
+                )
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all: aside, flushed to disk, then renamed."""
     aside = path.with_name(f".{path.name}.part")
-    with open(aside, "w", encoding="utf-8") as file:
+    aside.unlink(missing_ok=True)
+    # "x" opens nothing that is there, not even through a link.
+    with open(aside, "x", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
@@ -108,7 +125,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid JSON: {error}") from None
 
 
@@ -151,7 +168,7 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
                     continue
                 try:
                     row = json.loads(line)
-                except json.JSONDecodeError as error:
+                except (ValueError, RecursionError) as error:
                     raise UserError(f"{path}, line {number}: not valid JSON: {error}") from None
                 if not isinstance(row, dict):
                     raise UserError(
@@ -182,12 +199,30 @@ def read_yaml(path: Path) -> CommentedMap:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         problem = str(error.problem or error.context).splitlines()[0]
         raise UserError(f"{path}{line}: not valid YAML: {problem}") from None
-    except YAMLError as error:
+    except (YAMLError, RecursionError) as error:
         raise UserError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from None
     if not isinstance(document, CommentedMap):
         found = "nothing" if document is None else type(document).__name__
         raise UserError(f"{path}: expected sections such as `model:` and `data:`, found {found}")
+    if _num_values(document, _MOST_VALUES, _DEEPEST) > _MOST_VALUES:
+        raise UserError(
+            f"{path}: holds more than {_MOST_VALUES:,} values or {_DEEPEST} levels once every alias "
+            "stands for what it repeats"
+        )
     return document
+
+
+def _num_values(value: Any, most: int, levels: int) -> int:
+    """How many values a document holds with its aliases written out; counting ends above `most`."""
+    if levels == 0:
+        return most + 1
+    count = 1
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for each in inner:
+        count += _num_values(each, most - count, levels - 1)
+        if count > most:
+            break
+    return count
 
 
 def model_folder(run_or_model: str) -> str:

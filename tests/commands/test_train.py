@@ -145,7 +145,8 @@ def test_check_says_what_would_be_lost_and_trains_nothing(
     recipe = write_recipe(folder)
     assert main(["check", recipe]) == 0
     said = capsys.readouterr().out
-    for part in ("rows       7 of completion", "steps      6", "memory     about", "labels     mean",
+    for part in ("rows       7 of completion", "steps      6", "memory     about", "most of it ", "time       about",
+                 "on this CPU", "labels     mean",
                  "rollouts   ", "learn |  ans 3 .", "nothing would be lost"):  # fmt: skip
         assert part in said, part
     assert not (folder / "runs").exists()

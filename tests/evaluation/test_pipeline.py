@@ -79,6 +79,27 @@ def test_a_run_folder_gets_its_scores_beside_its_configuration(tmp_path: Path) -
     assert scores["demo/longer"]["accuracy"] == embedded["accuracy"]
 
 
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
+def test_an_adapter_is_scored_on_its_base_model(tmp_path: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    from otr.evaluation.identity import model_digest
+    from otr.pretrained import load_model, load_tokenizer
+
+    load_model("demo-weak").save_pretrained(tmp_path / "base")
+    base = load_model(str(tmp_path / "base"))
+    adapter = get_peft_model(base, LoraConfig(r=2, target_modules="all-linear"))
+    adapter.save_pretrained(str(tmp_path / "adapter"))
+    load_tokenizer("demo-weak").save_pretrained(tmp_path / "adapter")
+    # A fresh adapter changes nothing yet.
+    evaluate(str(tmp_path / "adapter"), ["demo/longer"], limit=4, output=tmp_path / "one")
+    evaluate("demo-weak", ["demo/longer"], limit=4, output=tmp_path / "other")
+    assert rows_of(tmp_path / "one") == rows_of(tmp_path / "other")
+    before = model_digest(str(tmp_path / "adapter"))
+    load_model("demo-mid").save_pretrained(tmp_path / "base")
+    assert model_digest(str(tmp_path / "adapter")) != before
+
+
 def test_another_benchmark_is_added_and_another_model_replaces(tmp_path: Path) -> None:
     evaluate("demo-mid", ["demo/longer", "demo/phrasing"], limit=2, output=tmp_path)
     evaluate("demo-mid", ["demo/phrasing"], limit=3, output=tmp_path)

@@ -254,11 +254,20 @@ def test_a_large_divisor_does_not_drown_half_precision_gradients(
         torch.testing.assert_close(gradient, wanted, rtol=2e-3, atol=0)
 
 
-def test_autocast_does_not_round_the_logits() -> None:
+def test_autocast_rounds_the_hidden_states_but_not_the_logits() -> None:
     hidden, weight, _, labels = problem(64, 507, 24, torch.float32)
-    plain = linear_loss(hidden, weight, labels, SFT())
+    weight.requires_grad_()
+    short = hidden.detach().bfloat16().requires_grad_()
+    plain = linear_loss(short, weight, labels, SFT())
+    wanted = torch.autograd.grad(plain.loss, [short, weight])
+    hidden = hidden.detach().requires_grad_()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(linear_loss(hidden, weight, labels, SFT()).loss, plain.loss)
+        out = linear_loss(hidden, weight, labels, SFT())
+    gradients = torch.autograd.grad(out.loss, [hidden, weight])
+    assert torch.equal(out.loss, plain.loss)
+    assert gradients[0].dtype == gradients[1].dtype == torch.float32
+    assert torch.equal(gradients[0], wanted[0].float())
+    assert torch.equal(gradients[1], wanted[1])
 
 
 def test_a_common_offset_of_the_logits_does_not_matter() -> None:

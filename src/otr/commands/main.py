@@ -8,6 +8,7 @@ from importlib import import_module
 
 from otr import __version__
 from otr.errors import ProcessLost, UserError
+from otr.redaction import redacted
 from otr.signals import EXIT_STOPPED, Stopped
 from otr.terminal import visible
 
@@ -79,8 +80,9 @@ def parser_of(names: Collection[str]) -> argparse.ArgumentParser:
 
 
 def _say(command: str, message: str) -> None:
-    """Print a message that may quote the user's data, which must not steer the terminal."""
-    lines = [visible(line) for line in f"otr {command}: {message}".split("\n")]
+    """Print a message that may quote the user's data, which must not steer the terminal, and the
+    user's settings, which may hold a secret."""
+    lines = [visible(line) for line in redacted(f"otr {command}: {message}").split("\n")]
     print("\n".join(lines), file=sys.stderr)
 
 

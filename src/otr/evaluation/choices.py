@@ -6,14 +6,19 @@ from otr.evaluation.mathematics import boxed
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
-_LETTER = r"(?:\\(?:text|textbf|mathrm|mathbf)\s*\{\s*)?[*_`\"'$]*[\[(]?\s*([A-Z])(?![A-Za-z0-9'\u2019])\s*[\])]?"
+# Matched against text with single blanks, so that no two parts compete for a run of them.
+_LETTER = (
+    r"(?:\\(?:text|textbf|mathrm|mathbf) ?\{ ?)?[*_`\"'$]{0,4}[\[(]? ?([A-Z])(?![A-Za-z0-9'\u2019])"
+)
 _STATED = re.compile(
-    r"(?:answer|option|choice)\**\s*(?:is|are|:|=|would\s+be|must\s+be|should\s+be)\s*:?\s*\**\s*"
-    r"(?:definitely|clearly|therefore|thus|indeed)?\s*(?:the\s+)?(?:option|choice|letter)?\s*"
+    r"(?:answer|option|choice)\*{0,2} ?(?:is|are|:|=|(?:would|must|should) be) ?:?\*{0,2} ?"
+    r"(?:(?:definitely|clearly|therefore|thus|indeed) )?(?:the )?(?:(?:option|choice|letter) )?"
     + _LETTER,
     re.IGNORECASE,
 )
-_ALONE = re.compile(r"^\W*(?:option|choice)?\W*([A-Z])(?:[).:\]]|\W*$)", re.IGNORECASE)
+_ALONE = re.compile(
+    r"\W{0,8}(?:option\W{1,8}|choice\W{1,8})?([A-Z])(?:[).:\]]|\W{0,20}$)", re.IGNORECASE
+)
 _IN_BRACKETS = re.compile(r"\(([A-Z])\)")
 _STANDING = re.compile(r"(?<![A-Za-z0-9'\\])([A-Z])(?![A-Za-z0-9'\u2019])")
 
@@ -27,11 +32,13 @@ def chosen_letter(text: str) -> str | None:
     word `A` or `I`.
     """
     if (inside := boxed(text)) is not None:
-        found = re.match(r"\s*" + _LETTER, inside)
+        found = re.match(" ?" + _LETTER, inside)
         if found:
             return found.group(1)
     # IGNORECASE is for the words; a letter chosen is a capital, or the only one in brackets.
-    stated = [found.group(1) for found in _STATED.finditer(text) if _is_chosen(found)]
+    stated = [
+        found.group(1) for found in _STATED.finditer(" ".join(text.split())) if _is_chosen(found)
+    ]
     if stated:
         return stated[-1].upper()
     lines = [line for line in text.splitlines() if line.strip()]

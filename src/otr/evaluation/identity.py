@@ -6,14 +6,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig
+from transformers import AutoConfig, PreTrainedConfig
 
 from otr import runs
 from otr.evaluation.benchmarks import Benchmark
 from otr.pretrained import model_location
 
 _MODEL_FILES = {".safetensors", ".bin", ".json", ".jinja", ".model", ".txt", ".tiktoken"}
-_ADAPTER = "adapter_config.json"
+ADAPTER = "adapter_config.json"
 
 
 def model_digest(name: str) -> str:
@@ -21,10 +21,9 @@ def model_digest(name: str) -> str:
 
     An adapter's takes in its base model's.
     """
-    location = model_location(name)
-    folder = Path(location)
+    folder = Path(model_location(name))
     if not folder.is_dir():
-        return str(getattr(AutoConfig.from_pretrained(location), "_commit_hash", None) or name)
+        return str(getattr(model_config(name), "_commit_hash", None) or name)
     whole = hashlib.sha256()
     ours = (runs.SCORES, runs.ANSWERS)
     for path in sorted(folder.iterdir()):
@@ -32,11 +31,28 @@ def model_digest(name: str) -> str:
             with open(path, "rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             whole.update(f"{path.name} {digest}\n".encode())
-    if (folder / _ADAPTER).is_file():
-        base = runs.read_json(folder / _ADAPTER).get("base_model_name_or_path")
-        if isinstance(base, str):
-            whole.update(model_digest(base).encode())
+    if (base := _base_of_adapter(folder)) is not None:
+        whole.update(model_digest(base).encode())
     return whole.hexdigest()[:16]
+
+
+def model_config(name: str) -> PreTrainedConfig | None:
+    """A model's configuration, for an adapter that of its base model; None where it is not known
+    before the model is loaded."""
+    location = model_location(name)
+    base = _base_of_adapter(Path(location))
+    if base is not None and not (Path(location) / "config.json").is_file():
+        return model_config(base)
+    try:
+        return AutoConfig.from_pretrained(location)
+    except (OSError, ValueError):
+        return None
+
+
+def _base_of_adapter(folder: Path) -> str | None:
+    path = folder / ADAPTER
+    base = runs.read_json(path).get("base_model_name_or_path") if path.is_file() else None
+    return base if isinstance(base, str) else None
 
 
 def benchmark_digest(benchmark: Benchmark) -> str:

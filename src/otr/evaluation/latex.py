@@ -37,6 +37,7 @@ _SAME = (
     (re.compile(r"\*\*(?=[\d({a-z])"), "^"),
     (re.compile(r"\*"), r"\\cdot "),
     (re.compile(r"\\%|\u066a|(?<=\d)\s*percent(?![A-Za-z])"), "%"),
+    (re.compile(r"\\?(?<![A-Za-z])a(sin|cos|tan)(?![A-Za-z])"), r"\\arc\1 "),
     (re.compile(r"\\(?:exp|ln|log|sin|cos|tan|arcsin|arccos|arctan)(?![A-Za-z])"), r"\g<0> "),
     (
         re.compile(

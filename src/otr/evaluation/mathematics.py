@@ -19,8 +19,14 @@ Leaf = Callable[[str, str], bool | None]
 # Longer answers are no answers; the limit bounds what matching and parsing may cost.
 LONGEST_ANSWER = 1000
 
-_ANSWER_IS = re.compile(r"(?:final\s+answer|answer)\**\s*(?:is|are|:|=)\s*:?\**\s*", re.IGNORECASE)
-_MATH = re.compile(r"\$\$?([^$]+)\$\$?|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
+# Formulas are looked for at the end of a text.
+_LONGEST_LINE = 4000
+_MOST_BOXES = 50
+
+_BOX = re.compile(r"\\f?boxed\s{0,3}(\{|\S)")
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+_ANSWER_IS = re.compile(r"answers?\**\s*(?:is|are|:|=)\s*:?\**\s*", re.IGNORECASE)
+_MATH = re.compile(r"\$\$?([^$]{1,1000})\$\$?|\\\((.{1,1000}?)\\\)|\\\[(.{1,1000}?)\\\]", re.DOTALL)
 _JOINED = re.compile(r"(?:\s|,|;|and|or|\\text|[{}])*")
 _LAST_NUMBER = re.compile(
     r"[-\u2212]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.\d+|(?<=\d))(?:/\d+)?%?"
@@ -29,21 +35,22 @@ _LAST_NUMBER = re.compile(
 
 def boxed(text: str) -> str | None:
     r"""What the last \boxed{…} (or \fbox{…}) with balanced braces holds."""
-    found = None
-    for start in re.finditer(r"\\f?boxed\s*(\{|\S)", text):
-        if start.group(1) != "{":
-            found = start.group(1)
-            continue
-        depth = 0
-        for place in range(start.end(1) - 1, min(len(text), start.end(1) + LONGEST_ANSWER)):
-            character = text[place]
-            if text[place - 1] == "\\":
-                continue
-            depth += (character == "{") - (character == "}")
-            if depth == 0:
-                found = text[start.end(1) : place]
-                break
-    return found.strip() if found is not None and found.strip() else None
+    # Boxes that are never closed cost a look each, so only so many are looked at.
+    for start in reversed(list(_BOX.finditer(text))[-_MOST_BOXES:]):
+        inside = start.group(1) if start.group(1) != "{" else _balanced(text, start.end(1))
+        if inside is not None and inside.strip():
+            return inside.strip()
+    return None
+
+
+def _balanced(text: str, start: int) -> str | None:
+    """The text from a place up to the brace that closes the one before it."""
+    depth = 1
+    for brace in _BRACE.finditer(text, start, start + LONGEST_ANSWER):
+        depth += {"{": 1, "}": -1}.get(brace.group(), 0)
+        if depth == 0:
+            return text[start : brace.start()]
+    return None
 
 
 def find_answer(text: str) -> str | None:
@@ -55,16 +62,16 @@ def find_answer(text: str) -> str | None:
         return inside
     marks = list(_ANSWER_IS.finditer(text))
     if marks:
-        stated = _stated(text[marks[-1].end() :])
+        stated = _stated(text[marks[-1].end() :][:_LONGEST_LINE])
         if stated:
             return stated
     _, marker, rest = text.partition("####")
     if marker and rest.strip():
         return rest.strip().split("\n", 1)[0].strip()
-    lines = text.strip().splitlines()
-    formulas = list(_MATH.finditer(lines[-1])) if lines else []
+    last = text.strip().rpartition("\n")[2][-_LONGEST_LINE:]
+    formulas = list(_MATH.finditer(last))
     if formulas:
-        return _formulas_at(lines[-1], formulas[-1].start())
+        return _formulas_at(last, formulas[-1].start())
     numbers = [found.group() for found in _LAST_NUMBER.finditer(text) if found.group()]
     return numbers[-1] if numbers else None
 
@@ -120,8 +127,10 @@ def same_answer(
         numbers = number_of(one), number_of(other)
         if numbers[0] is not None and numbers[1] is not None:
             return same_number(numbers[0], numbers[1], tolerance, absolute)
+        if one.isalpha() and len(one) > 2 and one.casefold() == other.casefold():
+            return True
         if _is_word(one) and _is_word(other):
-            return one.casefold() == other.casefold()
+            return False
         return None if leaf is None else leaf(one, other)
 
     wanted, given = _without_unit(reference, unit), _without_unit(answer, unit)
@@ -133,7 +142,7 @@ def same_answer(
     if whole[0] is not None and whole[1] is not None:
         if same_number(whole[0], whole[1], tolerance, absolute):
             return True
-    return _same_list(_elements(given), _elements(wanted), same)
+    return _same_list(elements(given), elements(wanted), same)
 
 
 @lru_cache(maxsize=100_000)
@@ -146,7 +155,8 @@ def _without_unit(text: str, unit: str | None) -> str:
 
 
 def _is_word(text: str) -> bool:
-    return text.isalpha() and len(text) > 1
+    """Whether letters are a word or an abbreviation, and not variables multiplied."""
+    return text.isalpha() and (len(text) > 3 or (text.isupper() and len(text) > 1))
 
 
 def _same_list(given: Sequence[str], wanted: Sequence[str], same: Leaf) -> bool | None:
@@ -160,13 +170,15 @@ def _same_tuple_without_brackets(
     given: Sequence[str], wanted: Sequence[str], same: Leaf
 ) -> bool | None:
     """`2, 4` is `(2, 4)`, in this order."""
-    for one, many, flipped in ((given, wanted, True), (wanted, given, False)):
+    for one, many, is_given in ((given, wanted, True), (wanted, given, False)):
         if len(one) == 1 and len(many) > 1:
-            bracketed = _bracketed(one[0])
-            if bracketed and bracketed[0] == "()" and len(bracketed[1]) == len(many):
-                pairs = zip(bracketed[1], many, strict=True)
+            inside = bracketed(one[0])
+            if inside and inside[0] == "()" and len(inside[1]) == len(many):
                 return _all(
-                    _same_element(*(pair if flipped else pair[::-1]), same) for pair in pairs
+                    _same_element(part, other, same)
+                    if is_given
+                    else _same_element(other, part, same)
+                    for part, other in zip(inside[1], many, strict=True)
                 )
     return False
 
@@ -201,9 +213,9 @@ def _same_element(one: str, other: str, same: Leaf) -> bool | None:
         if len(unions[0]) != len(unions[1]):
             return False
         return _matched(*unions, lambda a, b: _same_element(a, b, same))
-    brackets = _bracketed(one), _bracketed(other)
-    if brackets[0] and brackets[1]:
-        (kind, parts), (other_kind, other_parts) = brackets
+    inside, other_inside = bracketed(one), bracketed(other)
+    if inside and other_inside:
+        (kind, parts), (other_kind, other_parts) = inside, other_inside
         if kind != other_kind or len(parts) != len(other_parts):
             return False
         if kind == "{}":
@@ -236,7 +248,7 @@ def _without_names(one: str, other: str) -> tuple[str, str] | None:
 
 
 @lru_cache(maxsize=100_000)
-def _elements(text: str) -> tuple[str, ...]:
+def elements(text: str) -> tuple[str, ...]:
     r"""The answers in a list or a set, each a\pm b being two."""
     if text.startswith("\\{") and _closes_last(text, 1):
         text = text[2:-2]
@@ -253,7 +265,7 @@ def _elements(text: str) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=100_000)
-def _bracketed(text: str) -> tuple[str, tuple[str, ...]] | None:
+def bracketed(text: str) -> tuple[str, tuple[str, ...]] | None:
     r"""The brackets, such as `(]`, and the parts of a tuple, an interval or a set."""
     if text.startswith("\\{") and text.endswith("\\}") and _closes_last(text, 1):
         return "{}", tuple(_split(text[2:-2], ","))

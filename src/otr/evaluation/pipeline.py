@@ -5,21 +5,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig
-
 from otr.errors import UserError
 from otr.evaluation.benchmarks import Benchmark, load_benchmarks
 from otr.evaluation.engines import ENGINES, check_engine, load_engine
 from otr.evaluation.evaluated import Evaluated, Options
 from otr.evaluation.generation import encoded, num_positions
 from otr.evaluation.grading import Item, grade_all
-from otr.evaluation.identity import benchmark_digest, model_digest
+from otr.evaluation.identity import benchmark_digest, model_config, model_digest
 from otr.evaluation.partial import PartialAnswers, remove_partial
 from otr.evaluation.processes import join_processes
 from otr.evaluation.prompts import Prompts
 from otr.evaluation.requests import Generated, Key, Request
 from otr.evaluation.written import SETTINGS, Row, Written, scored
 from otr.pretrained import load_tokenizer, model_location
+from otr.redaction import redacted
 from otr.runs import CONFIG, model_folder
 from otr.signals import Stopped, noted_signals
 
@@ -75,7 +74,7 @@ def evaluate(
     processes = join_processes()
     check_engine(engine, processes.count)
     evaluated = Evaluated(
-        name=model_or_run,
+        name=redacted(model_or_run),
         location=location,
         digest=model_digest(location),
         folder=output if output is not None else _run_folder(model_or_run),
@@ -84,7 +83,7 @@ def evaluate(
         processes=processes,
     )
     say = say if processes.is_first else _unheard
-    written = Written(evaluated.folder, model_or_run, evaluated.digest)
+    written = Written(evaluated.folder, evaluated.name, evaluated.digest)
     with noted_signals() as signalled:
         stop = signalled.is_set
         scores = _scores(
@@ -215,9 +214,10 @@ def _answers(
 
 def _check_prompts(evaluated: Evaluated, requests: Sequence[Request]) -> None:
     """Find a prompt that is too long before the model is loaded."""
-    if not requests:
+    config = model_config(evaluated.location) if requests else None
+    if config is None:
         return
-    positions = num_positions(AutoConfig.from_pretrained(evaluated.location))
+    positions = num_positions(config)
     for request in requests:
         if request.sample == 0:
             encoded(evaluated.prompts.tokenizer, request, positions)

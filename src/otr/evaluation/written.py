@@ -6,7 +6,15 @@ from typing import Any
 
 from otr.evaluation.benchmarks import DEMO, VALIDATION
 from otr.evaluation.scores import scores_of
-from otr.runs import ANSWERS, SCORES, read_json, read_jsonl, write_json, write_jsonl
+from otr.runs import (
+    ANSWERS,
+    SCORES,
+    read_json,
+    read_jsonl,
+    refuse_links,
+    write_json,
+    write_jsonl,
+)
 
 Row = dict[str, Any]
 Scores = dict[str, dict[str, Any]]
@@ -24,6 +32,8 @@ class Written:
     def __init__(self, folder: Path | None, model: str, digest: str) -> None:
         self.folder = folder
         self.scores: Scores = {}
+        if folder is not None:
+            refuse_links(folder)
         if folder is not None and (folder / SCORES).is_file():
             self.scores = {
                 name: entry

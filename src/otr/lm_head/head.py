@@ -57,7 +57,7 @@ def linear_loss(
     where the objective gives the weights w, held constant.
 
     Args:
-        hidden: (T, D) floating.
+        hidden: (T, D) floating; float32 under autocast is taken in autocast's dtype.
         weight: (V, D), the head's weight.
         labels: (T,) int64; -100 is ignored.
         objective: `SFT()`, `DFT()`, `OTR()`, ….
@@ -93,6 +93,7 @@ def linear_loss(
             f"{tuple(weight.shape)}"
         )
     _check_bias(bias, weight.shape[0])
+    hidden = _as_autocast(hidden)
     call = _call(
         hidden, weight.shape[0], labels, objective,
         logit_scale, logit_softcap, seed, token_keys, num_tokens, return_rollouts,
@@ -172,6 +173,15 @@ def _check_triton(device: torch.device) -> None:
             "leave backend out (for tests, TRITON_INTERPRET=1 in the environment interprets the "
             "kernels on a CPU, slowly)"
         )
+
+
+def _as_autocast(hidden: Tensor) -> Tensor:
+    """Hidden states as a linear layer would take them: under autocast the last norm of most models
+    answers in float32, whose products an accelerator makes many times slower."""
+    device = hidden.device.type
+    if hidden.dtype != torch.float32 or not torch.is_autocast_enabled(device):
+        return hidden
+    return hidden.to(torch.get_autocast_dtype(device))
 
 
 def _full_precision(rows: Tensor) -> torch.autocast:

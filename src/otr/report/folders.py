@@ -26,6 +26,9 @@ class Group:
     tokens: dict[str, Any] | None = None
     """tokens.json, where there is one."""
 
+    folder: Path | None = None
+    """The study's."""
+
 
 def read_groups(folders: list[Path]) -> list[Group]:
     """The studies, one a group, and then all single runs in one.
@@ -34,6 +37,7 @@ def read_groups(folders: list[Path]) -> list[Group]:
     """
     groups, single = [], {}
     for folder in folders:
+        runs.refuse_links(folder)
         if (folder / runs.RESULTS).is_file():
             groups.append(_study(folder))
         elif (folder / runs.CONFIG).is_file():
@@ -51,14 +55,17 @@ def read_groups(folders: list[Path]) -> list[Group]:
 
 
 def _study(folder: Path) -> Group:
-    results = runs.read_json(folder / runs.RESULTS)
+    results = runs.read_as(folder / runs.RESULTS, dict[str, Any])
     try:
         kept = {
             method["label"]: [folder / run for run in method["runs"]]
             for method in results["methods"]
         }
         title = str(results["title"])
-    except (KeyError, TypeError) as error:
+        _require_inside(folder, [run for method in kept.values() for run in method])
+    except UserError:
+        raise
+    except (LookupError, TypeError, ValueError) as error:
         raise UserError(
             f"{folder / runs.RESULTS}: not a study's results, {str(error)[:_LONGEST_ERROR]} is "
             "missing; otr compare writes it anew"
@@ -68,8 +75,17 @@ def _study(folder: Path) -> Group:
         title=title,
         results=results,
         run_folders=kept,
-        tokens=runs.read_json(tokens) if tokens.is_file() else None,
+        tokens=runs.read_as(tokens, dict[str, Any]) if tokens.is_file() else None,
+        folder=folder,
     )
+
+
+def _require_inside(folder: Path, kept: list[Path]) -> None:
+    """A study's runs lie in its own folder; a changed results.json could name any other's."""
+    for run in kept:
+        if run.parent != folder or run.name in ("", ".", ".."):
+            raise UserError(f"{folder / runs.RESULTS}: {str(run)!r} is not a run of this study")
+        runs.refuse_links(run)
 
 
 def optional_json(path: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from otr import runs
+from otr.errors import UserError
 from otr.report.curves import curve_figures
 from otr.report.drawing import Figure
 from otr.report.figures import difference_figure, sensitivity_figure, trade_off_figure
@@ -32,7 +33,7 @@ def write_report(folders: Sequence[Path], output: Path) -> None:
     for number, group in enumerate(groups):
         prefix = f"g{number}-" if len(groups) > 1 else ""
         part = clean(group.title) if len(groups) > 1 else ""
-        sections += [replace(each, part=part) for each in _sections(group, prefix)]
+        sections += [replace(each, part=part) for each in _whole_sections(group, prefix)]
     title = groups[0].title if len(groups) == 1 else "Comparison"
     output.parent.mkdir(parents=True, exist_ok=True)
     runs.write_text(output, page(clean(title), sections))
@@ -54,6 +55,27 @@ def _visible(character: str) -> str:
     if character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co"):
         return character
     return character.encode("unicode_escape").decode()
+
+
+def _whole_sections(group: Group, prefix: str) -> list[Section]:
+    """The sections of a group whose files are as they were written.
+
+    Raises: UserError if one of them is not.
+    """
+    if group.results is None:
+        return _sections(group, prefix)
+    try:
+        return _sections(group, prefix)
+    except UserError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        # What results.json and tokens.json hold is much, and all of it otr's own: there is no
+        # field that may be otherwise.
+        reason = clean(f"{type(error).__name__}: {error}", 200)
+        raise UserError(
+            f"{group.folder}: {runs.RESULTS} or {runs.TOKENS} was changed or is damaged ({reason}); "
+            "otr compare writes them anew"
+        ) from error
 
 
 def _sections(group: Group, prefix: str) -> list[Section]:

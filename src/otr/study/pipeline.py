@@ -14,6 +14,7 @@ from otr.evaluation.benchmarks import load_benchmarks
 from otr.evaluation.comparison import Comparison, compare, read_answered, read_run
 from otr.evaluation.scored_run import complete_options
 from otr.objectives import objective_from_options
+from otr.redaction import redacted
 from otr.study.bar import Bar
 from otr.study.file import GRPO, Study
 from otr.study.plan import (
@@ -70,7 +71,7 @@ def compared(study: Study, jobs: Sequence[Job]) -> Comparison:
         study.title or study.name,
         [read_run(job.folder) for job in trained if job.is_finished],
         [_failure(job) for job in trained if not job.is_finished],
-        model=study.base["model"],
+        model=redacted(study.base["model"]),
         budget=_budget(study),
         benchmarks={
             group: [scored_name(name) for name in names]

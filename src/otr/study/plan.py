@@ -9,8 +9,9 @@ from typing import Any
 from otr import runs
 from otr.errors import UserError
 from otr.evaluation.answers import grade
+from otr.evaluation.sources import source_of
 from otr.study.file import GRPO, Study
-from otr.training.config import Run, differences, read_yaml, to_yaml
+from otr.training.config import Run, differences, read_yaml, to_yaml, written
 
 UNTUNED = "untuned"
 """The folder of the base model's scores."""
@@ -171,12 +172,15 @@ def begin(study: Study, *, restart: bool) -> None:
     folder, path = Path(study.output_dir), Path(study.output_dir) / runs.STUDY
     if folder.exists() and not folder.is_dir():
         raise UserError(f"output_dir: {folder} is a file; give a folder")
+    runs.refuse_links(folder)
+    for job in planned_jobs(study):
+        runs.refuse_links(job.folder)
     if folder.is_dir() and not path.is_file() and any(folder.glob("*/" + runs.CONFIG)):
         raise UserError(
             f"output_dir: {folder} holds runs that are not a study's; give an empty or new folder"
         )
     if path.is_file() and not restart:
-        differing = differences(_shared(read_yaml(path)), _shared(study.model_dump(mode="json")))
+        differing = differences(_shared(read_yaml(path)), _shared(written(study)))
         if differing:
             shown = "\n".join(f"  {line}" for line in differing[:5])
             raise UserError(
@@ -197,7 +201,7 @@ def own_options(options: dict[str, Any]) -> dict[str, Any]:
 
 def scored_name(benchmark: str) -> str:
     """The key in scores.json of a benchmark named as on the command line."""
-    return benchmark.partition("=")[0]
+    return source_of(benchmark).name
 
 
 def _shared(document: dict[str, Any]) -> dict[str, Any]:

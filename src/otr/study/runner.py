@@ -23,6 +23,7 @@ from typing import Any
 
 from otr import runs
 from otr.errors import UserError
+from otr.redaction import redacted
 from otr.signals import EXIT_STOPPED, Stopped, noted_signals
 from otr.study.plan import Job, Rewarded
 from otr.training.config import Run
@@ -83,6 +84,7 @@ def run_jobs(
                 for sentinel in () if stop.is_set() else ended:
                     process, job, slot = active.pop(sentinel)
                     process.join()
+                    _redact(_log(job))
                     slots.append(slot)
                     progress.running.remove(job)
                     (progress.finished if _ended_well(process, job) else progress.failed).append(
@@ -91,6 +93,8 @@ def run_jobs(
                 show(progress)
         finally:
             _end([process for process, _, _ in active.values()])
+            for _, job, _ in active.values():
+                _redact(_log(job))
     return progress
 
 
@@ -200,7 +204,7 @@ def _process(job: Job, slot: int, folder: str) -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = str(slot)
     failed = job.folder / runs.FAILED
     failed.unlink(missing_ok=True)
-    log = job.folder.parent / runs.LOGS / f"{job.name}.txt"
+    log = _log(job)
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "w", encoding="utf-8") as file:
         os.dup2(file.fileno(), 1)
@@ -215,8 +219,21 @@ def _process(job: Job, slot: int, folder: str) -> None:
             message = (
                 str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
             )
-            runs.write_json(failed, {"error": message})
+            runs.write_json(failed, {"error": redacted(message)})
             sys.exit(1)
+
+
+def _log(job: Job) -> Path:
+    """What the job's process printed."""
+    return job.folder.parent / runs.LOGS / f"{job.name}.txt"
+
+
+def _redact(log: Path) -> None:
+    """Hide the secrets that other libraries may have printed."""
+    if log.is_file():
+        text = log.read_text(encoding="utf-8", errors="replace")
+        if (safe := redacted(text)) != text:
+            runs.write_text(log, safe)
 
 
 def _end_with_parent() -> None:

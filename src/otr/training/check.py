@@ -7,7 +7,7 @@ from otr.errors import UserError
 from otr.training.audit import Audit, audit, audit_lines
 from otr.training.budget import UNREACHED_STEPS
 from otr.training.config import Run
-from otr.training.memory import MemoryEstimate, memory_estimate
+from otr.training.estimate import StepEstimate, step_estimate
 from otr.training.outlook import Outlook, outlook
 from otr.training.pipeline import build_trainer, loaded_model, prepare
 from otr.training.trainer import OTRTrainer
@@ -22,7 +22,7 @@ class Check:
     """What `otr train` would refuse; a line each."""
     budget: str | None = None
     """How long it would train, in words."""
-    memory: MemoryEstimate | None = None
+    step: StepEstimate | None = None
     outlook: Outlook | None = None
 
     @property
@@ -35,7 +35,7 @@ class Check:
         lines = audit_lines(self.audit, more_problems=self.refused, colour=colour)
         if self.budget is not None:
             lines += ["", self.budget]
-        for part in (self.memory, self.outlook):
+        for part in (self.step, self.outlook):
             if part is not None:
                 lines += part.lines()
         number = len(self.problems)
@@ -70,12 +70,19 @@ def check(run: Run, folder: str, *, with_model: bool = True) -> Check:
         trainer = build_trainer(prepared, loaded_model(prepared), [])
     except ValueError as error:
         raise UserError(str(error)) from None
-    longest = max(len(row) for row in prepared.train_dataset["input_ids"])
+    lengths = [len(row) for row in prepared.train_dataset["input_ids"]]
     return Check(
         audit=found,
         refused=refused,
         budget=_budget(run, trainer),
-        memory=memory_estimate(trainer.model, longest, trainer.args, trainer.reference_model),
+        step=step_estimate(
+            trainer.model,
+            max(lengths),
+            trainer.args,
+            trainer.reference_model,
+            mean_length=sum(lengths) / len(lengths),
+            supervised_share=report.num_supervised / report.num_tokens,
+        ),
         outlook=outlook(trainer),
     )
 

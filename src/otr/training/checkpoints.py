@@ -75,6 +75,10 @@ def latest(folder: Path) -> Path | None:
 
 def why_broken(path: Path) -> str | None:
     """What differs from the manifest; None if nothing does."""
+    for each in (path, *sorted(path.rglob("*"))):
+        # What a link leads to could be changed once it has been looked at.
+        if each.is_symlink():
+            return f"{each.relative_to(path.parent)} is a link"
     try:
         files = runs.read_json(path / MANIFEST)["files"]
         promised = {name: (entry["bytes"], entry["sha256"]) for name, entry in files.items()}
@@ -86,8 +90,6 @@ def why_broken(path: Path) -> str | None:
     for name in sorted(there ^ promised.keys()):
         return f"{name} is missing" if name in promised else f"{name} is not in its {MANIFEST}"
     for name, (size, digest) in promised.items():
-        if (path / name).is_symlink():
-            return f"{name} is a link"
         found = (path / name).stat().st_size
         if found != size:
             return f"{name} has {found} bytes instead of {size}"

@@ -12,6 +12,7 @@ from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
 from otr.errors import UserError, suggestion
+from otr.redaction import without_secrets
 from otr.runs import read_yaml
 
 Kind = TypeVar("Kind", bound="Section")
@@ -187,12 +188,17 @@ def checked(kind: type[Kind], document: dict[str, Any], source: str) -> Kind:
         raise UserError("\n".join(shown)) from None
 
 
+def written(section: Section) -> dict[str, Any]:
+    """The section as plain values, every option spelled out but those that hold a secret."""
+    return without_secrets(section.model_dump(mode="json"))
+
+
 def to_yaml(section: Section) -> str:
-    """The section as a YAML document, every option spelled out."""
+    """What `written` gives as a YAML document."""
     out = io.StringIO()
     yaml = YAML()
     yaml.default_flow_style = False
-    yaml.dump(section.model_dump(mode="json"), out)
+    yaml.dump(written(section), out)
     return out.getvalue()
 
 

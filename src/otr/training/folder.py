@@ -14,7 +14,7 @@ from otr import runs
 from otr.errors import UserError
 from otr.runs import read_yaml
 from otr.training.checkpoints import find
-from otr.training.config import Run, differences
+from otr.training.config import Run, differences, written
 from otr.training.environment import installed_version
 
 _MAY_CHANGE = (
@@ -45,6 +45,7 @@ def check_folder(folder: Path) -> None:
     """Raise UserError unless the folder can be a run's, or is one."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"output_dir: {folder} is a file; give a folder")
+    runs.refuse_links(folder)
     if folder.is_dir() and any(folder.iterdir()) and not (folder / runs.CONFIG).is_file():
         raise UserError(
             f"output_dir: {folder} holds files that are not a run's; give an empty or new folder"
@@ -60,7 +61,7 @@ def standing(folder: Path, resolved: Run, data_sha256: dict[str, str]) -> Standi
     if not (folder / runs.CONFIG).is_file():
         return Standing(False, False)
     differing = differences(
-        _compared(read_yaml(folder / runs.CONFIG)), _compared(resolved.model_dump(mode="json"))
+        _compared(read_yaml(folder / runs.CONFIG)), _compared(written(resolved))
     )
     before = runs.read_as(folder / runs.ENVIRONMENT, runs.Environment)
     changed = [

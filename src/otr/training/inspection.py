@@ -25,6 +25,7 @@ from otr.errors import UserError
 from otr.lm_head import IGNORED, linear_loss
 from otr.objectives import Objective, options_of
 from otr.pretrained import load_model, load_tokenizer
+from otr.redaction import redacted
 from otr.runs import model_folder
 from otr.training.chosen_examples import ChosenExample, chosen_examples
 from otr.training.config import Data
@@ -71,7 +72,7 @@ def token_views(
     policy = _Policy(load_model(name))
     return {
         "format": 1,
-        "model": model,
+        "model": redacted(model),
         "seed": seed,
         "examples": [
             example_view(policy, tokenizer, example, objectives, seed=seed, labels=labels)

@@ -1,5 +1,6 @@
 """From a run file to a run folder."""
 
+import copy
 import os
 import sys
 from dataclasses import dataclass
@@ -17,8 +18,10 @@ from otr import runs
 from otr.errors import ProcessLost, UserError
 from otr.objectives import Objective, objective_from_options, options_of
 from otr.pretrained import load_model, load_tokenizer
+from otr.redaction import without_secrets
 from otr.rows import read_rows
 from otr.signals import Stopped, noted_signals
+from otr.terminal import visible
 from otr.training.agreement import agreed
 from otr.training.audit import Audit, audit
 from otr.training.budget import UNREACHED_STEPS, TimeBudget, check_budget
@@ -40,6 +43,7 @@ from otr.training.lost_process import join_on_cpu, lost_process_words
 from otr.training.memory import out_of_memory_words
 from otr.training.options import built
 from otr.training.progress import Metrics, Progress, SampleGenerations
+from otr.training.shared_tokens import Tokens, once_a_machine
 from otr.training.tokens import TokenReport, tokenized_dataset
 from otr.training.trainer import OTRTrainer
 
@@ -50,9 +54,6 @@ _DECIDED_BY_DATA = (
     "dataset_kwargs",
     "truncation_mode",
 )
-
-_SECRET = ("hub_token", "push_to_hub_token")
-"""Settings that are not written to the run folder."""
 
 
 @dataclass(frozen=True)
@@ -84,15 +85,22 @@ def prepare(run: Run) -> Prepared:
     if run.lora is not None:
         lora = built(LoraConfig, "lora", run.lora, task_type="CAUSAL_LM")
     tokenizer = _tokenizer(run, arguments)
+    tokens = once_a_machine(
+        lambda: _tokens(run, tokenizer, arguments.max_length), run.model_dump_json()
+    )
+    return Prepared(
+        run, objective, arguments, lora, tokenizer, tokens.train, tokens.validation, tokens.report
+    )
+
+
+def _tokens(run: Run, tokenizer: PreTrainedTokenizerBase, max_length: int | None) -> Tokens:
     rows = read_rows(run.data.train, split=run.data.split, limit=run.data.limit)
-    train_dataset, report = tokenized_dataset(rows, run.data, tokenizer, arguments.max_length)
-    validation_dataset = None
+    train, report = tokenized_dataset(rows, run.data, tokenizer, max_length)
+    validation = None
     if run.data.validation is not None:
         rows = read_rows(run.data.validation, split=run.data.split)
-        validation_dataset, _ = tokenized_dataset(rows, run.data, tokenizer, arguments.max_length)
-    return Prepared(
-        run, objective, arguments, lora, tokenizer, train_dataset, validation_dataset, report
-    )
+        validation, _ = tokenized_dataset(rows, run.data, tokenizer, max_length)
+    return Tokens(train, validation, report)
 
 
 def train(run: Run, *, restart: bool = False, progress: bool = True) -> Path:
@@ -189,7 +197,8 @@ def _announce(prepared: Prepared, found: Audit, there: Standing) -> None:
     if there.is_begun:
         from_where = there.checkpoint or "the beginning, since there is no checkpoint yet"
         lines.append(f"going on from {from_where}")
-    print("\n".join(lines), file=sys.stderr)
+    # Notes may quote files of a run folder that was copied from elsewhere.
+    print("\n".join(visible(line) for line in lines), file=sys.stderr)
 
 
 def loaded_model(prepared: Prepared) -> PreTrainedModel:
@@ -219,6 +228,7 @@ def _arguments(run: Run) -> SFTConfig:
                 f"training.{option}: the `data:` section decides what is supervised and what "
                 "happens to long rows; leave it out"
             )
+    packs = run.training.get("packing") or run.training.get("eval_packing")
     arguments = built(
         SFTConfig,
         "training",
@@ -227,6 +237,9 @@ def _arguments(run: Run) -> SFTConfig:
         seed=run.seed,
         loss_type="nll",
         disable_tqdm=True,
+        # The rows are tokens that fit. TRL would look at each again, in one process while the others
+        # wait for it in a collective; packing them is quick.
+        dataset_kwargs=None if packs else {"skip_prepare_dataset": True},
     )
     num_started = int(os.environ.get("WORLD_SIZE", "1"))
     if num_started != arguments.world_size:
@@ -312,10 +325,13 @@ def build_trainer(
     reference_model = None
     if prepared.objective.anchor is not None and prepared.lora is None:
         reference_model = loaded_model(prepared)
+    # The model is there; trackers write down what it was loaded with.
+    arguments = copy.copy(prepared.arguments)
+    arguments.model_init_kwargs = without_secrets(arguments.model_init_kwargs)
     trainer = OTRTrainer(
         model=model,
         reference_model=reference_model,
-        args=prepared.arguments,
+        args=arguments,
         objective=prepared.objective,
         compaction=prepared.run.compaction,
         max_skipped_steps=prepared.run.max_skipped_steps,
@@ -388,7 +404,7 @@ def _resolved(prepared: Prepared) -> Run:
             "training": {
                 **training_defaults(run),
                 "learning_rate": prepared.arguments.learning_rate,
-                **{name: value for name, value in run.training.items() if name not in _SECRET},
+                **run.training,
             },
         }
     )

@@ -12,6 +12,7 @@ from otr import runs
 from otr.terminal import visible
 from otr.training.budget import TimeBudget
 from otr.training.cost import Clock
+from otr.training.parallel import is_sharded
 
 COLUMNS = (
     "step", "epoch", "loss", "nll", "entropy", "mean_token_accuracy", "hit_rate", "reward",
@@ -21,13 +22,21 @@ COLUMNS = (
 """The columns of every line of metrics.jsonl, for every objective, in this order."""
 
 
+_LINES_IN_MEMORY = 100
+
+
 class Metrics(TrainerCallback):
-    """Appends each log line to metrics.jsonl, with the seconds of training so far."""
+    """Appends each log line to metrics.jsonl, with the seconds of training so far.
+
+    The trainer would also keep every line in memory and write all of them into every checkpoint;
+    only the last ones are left to it.
+    """
 
     def __init__(self, path: Path, clock: Clock) -> None:
         self.path, self.clock = path, clock
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        del state.log_history[:-_LINES_IN_MEMORY]
         if not state.is_world_process_zero or not logs:
             return
         row = {"step": state.global_step, **logs, "seconds": self.clock.seconds}
@@ -103,10 +112,15 @@ class SampleGenerations(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         last = state.global_step == state.max_steps
-        if not state.is_world_process_zero or (state.global_step % self.every_steps and not last):
+        if state.global_step % self.every_steps and not last:
+            return
+        # The processes must make each forward pass of a sharded model together.
+        if not (state.is_world_process_zero or is_sharded(model)):
             return
         for prompt in self.prompts:
             output = self._generated(model, prompt)
+            if not state.is_world_process_zero:
+                continue
             row = {
                 "step": state.global_step,
                 "prompt": self.tokenizer.decode(prompt),
@@ -136,6 +150,7 @@ class SampleGenerations(TrainerCallback):
                     top_p=None,
                     top_k=None,
                     pad_token_id=self.tokenizer.pad_token_id,
+                    synced_gpus=is_sharded(model),
                 )
         finally:
             model.train(training)

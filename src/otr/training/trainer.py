@@ -17,20 +17,26 @@ from otr.lm_head import IGNORED, HeadOutput, check_compaction, linear_loss
 from otr.objectives import OTR, Objective
 from otr.training.cost import HeadTimer
 from otr.training.guard import StepGuard
+from otr.training.last_batch import RowLengths, kept_rows, without_repeats
 from otr.training.memory import peak_memory_mb
 from otr.training.model_head import (
+    HeadTransform,
     fused_head,
     measured_transform,
     output_head,
     probed_outputs,
     training_mode,
 )
+from otr.training.parallel import check_sharding, check_unsplit, is_partitioned, prepared_reference
 from otr.training.reference_policy import check_reference, reference_states
 from otr.training.resumable import ResumableTrainer
 from otr.training.sums import Sums
 from otr.training.token_keys import step_seed, token_keys
 
 _EVALUATION_STEP = -1
+
+_NOT_THE_MODELS = ("labels", "num_seen")
+"""What of a micro-batch is not for the model's forward."""
 
 _LIKELIHOODS = ("nll", "chunked_nll")
 """TRL's default loss in its newer and older releases, which the objective replaces."""
@@ -85,7 +91,9 @@ class OTRTrainer(ResumableTrainer):
         self.compaction = compaction
         config = kwargs.get("args", args[1] if len(args) > 1 else None)
         self._refuse(config, kwargs)
+        check_unsplit(kwargs.get("model", args[0] if args else None), config)
         super().__init__(*args, **kwargs)
+        check_sharding(self)
         model = self.accelerator.unwrap_model(self.model)
         assert isinstance(model, nn.Module)
         output_head(model)
@@ -93,10 +101,13 @@ class OTRTrainer(ResumableTrainer):
         if self.objective.anchor is not None:
             check_reference(model, reference_model)
             if reference_model is not None:
-                self.reference_model = self.accelerator.prepare_model(
-                    reference_model, evaluation_mode=True
-                ).eval()
-        self._measure(model)  # type: ignore[arg-type]
+                self.reference_model = prepared_reference(reference_model, self.accelerator)
+        self.logit_transform: HeadTransform | None = None
+        # Partitioned weights are only there during a forward pass of the prepared model.
+        if not is_partitioned(model):
+            self._measure(model)  # type: ignore[arg-type]
+        if self.args.world_size > 1:
+            self.data_collator = RowLengths(self.data_collator)
         # The loss divides by the tokens of the whole optimizer step whatever the model's forward
         # takes, so the trainer must count them.
         self.model_accepts_loss_kwargs = True
@@ -172,7 +183,9 @@ class OTRTrainer(ResumableTrainer):
         """TRL's preparation, which cuts rows to `max_length` without a word; here with one."""
         named = (packing, formatting_func, dataset_name)
         if packing or args.max_length is None or not isinstance(dataset, Dataset):
-            return super()._prepare_dataset(dataset, processing_class, args, *named)
+            made = super()._prepare_dataset(dataset, processing_class, args, *named)
+            _require_labels(made, dataset_name)
+            return made
         whole = copy.copy(args)
         whole.max_length, whole.shuffle_dataset = None, False
         rows = super()._prepare_dataset(dataset, processing_class, whole, *named)
@@ -182,16 +195,25 @@ class OTRTrainer(ResumableTrainer):
         named = (packing, None, dataset_name)
         kept = super()._prepare_dataset(rows, processing_class, args, *named)
         assert isinstance(kept, Dataset)
+        if not num_cut:
+            _require_labels(kept, dataset_name)
         cut = (
             f"max_length={args.max_length} cuts {num_cut} of {len(lengths)} rows of the "
             f"{dataset_name} data, the longest of {max(lengths, default=0)} tokens"
         )
         if len(kept) == 0:
             raise ValueError(f"{cut}, and leaves nothing to learn in any; raise max_length")
+        num_left_out = len(rows) - len(kept)
         if num_cut:
             warnings.warn(
-                f"{cut}, and {len(rows) - len(kept)} rows have nothing left to learn; raise "
-                "max_length, or leave these rows out",
+                f"{cut}, and {num_left_out} rows have nothing left to learn; raise max_length, or "
+                "leave these rows out",
+                stacklevel=4,
+            )
+        elif num_left_out:
+            warnings.warn(
+                f"{num_left_out} of {len(rows)} rows of the {dataset_name} data have no label to "
+                "learn, and are left out; look at their masks",
                 stacklevel=4,
             )
         return kept
@@ -205,6 +227,8 @@ class OTRTrainer(ResumableTrainer):
     ) -> Any:
         """The objective over a micro-batch, divided by the tokens of the optimizer step."""
         mode = self._mode()
+        if mode == "eval":
+            inputs = self._without_repeats(inputs, self.args.eval_batch_size)
         num_supervised = (inputs["labels"][:, 1:] != IGNORED).sum()
         num_tokens = num_supervised if num_items_in_batch is None else num_items_in_batch
         step = self.state.global_step if mode == "train" else _EVALUATION_STEP
@@ -215,6 +239,7 @@ class OTRTrainer(ResumableTrainer):
         )
         mask = inputs.get("attention_mask")
         num_seen = inputs["input_ids"].numel() if mask is None else mask.sum()
+        num_seen = inputs.get("num_seen", num_seen)
         self._sums[mode].add(head, num_supervised, num_tokens, num_seen)
         if mode == "train":
             self.guard.saw(inputs, head)
@@ -258,6 +283,12 @@ class OTRTrainer(ResumableTrainer):
             inputs["input_ids"], inputs.get("attention_mask"), inputs.get("position_ids")
         )
 
+        inner = self.accelerator.unwrap_model(model)
+        if self.logit_transform is None:
+            self._measure(inner)  # type: ignore[arg-type]
+        transform = self.logit_transform
+        assert transform is not None
+
         reference: dict[str, Any] = {}
         if objective.anchor is not None:
             states, their_weight = reference_states(
@@ -268,7 +299,7 @@ class OTRTrainer(ResumableTrainer):
             states = states[:, -length:].flatten(0, -2)
             reference = {
                 "reference_hidden": states,
-                "reference_weight": self.logit_transform.of_words(their_weight),
+                "reference_weight": transform.of_words(their_weight),
             }
 
         def loss_in_head(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> HeadOutput:
@@ -276,12 +307,12 @@ class OTRTrainer(ResumableTrainer):
                 return linear_loss(
                     # Prompt-learning adapters put tokens of their own in front of each sequence.
                     hidden[:, -length:].flatten(0, -2),
-                    self.logit_transform.of_words(weight),
+                    transform.of_words(weight),
                     labels_NL.flatten(),
                     objective,
-                    bias=None if bias is None else self.logit_transform.of_words(bias),
-                    logit_scale=self.logit_transform.scale,
-                    logit_softcap=self.logit_transform.softcap,
+                    bias=None if bias is None else transform.of_words(bias),
+                    logit_scale=transform.scale,
+                    logit_softcap=transform.softcap,
                     seed=seed,
                     token_keys=keys_NL.flatten(),
                     num_tokens=num_tokens,
@@ -289,17 +320,33 @@ class OTRTrainer(ResumableTrainer):
                     **reference,
                 )
 
-        with fused_head(self.accelerator.unwrap_model(model), loss_in_head) as heads:  # type: ignore[arg-type]
+        with fused_head(inner, loss_in_head) as heads:  # type: ignore[arg-type]
             outputs = model(**self._model_inputs(inputs))
         (head,) = heads
         return head, outputs
+
+    def get_batch_samples(self, epoch_iterator: Any, *args: Any, **kwargs: Any) -> Any:
+        """The micro-batches of an optimizer step, and the number of their supervised tokens."""
+        # A model that was just loaded is not in training mode yet.
+        counted = (
+            self._without_repeats(inputs, self.args.train_batch_size) for inputs in epoch_iterator
+        )
+        return super().get_batch_samples(counted, *args, **kwargs)
+
+    def _without_repeats(self, inputs: dict[str, Any], per_process: int) -> dict[str, Any]:
+        """A micro-batch that has just come from its loader; rows that only fill up an epoch's last
+        step, so that each process has as many, count nowhere."""
+        kept = None
+        if not self.args.dataloader_drop_last:
+            kept = kept_rows(self.accelerator, per_process)
+        return without_repeats(inputs, kept)
 
     def _share_of_steps(self) -> float:
         return min(1.0, self.state.global_step / max(self.state.max_steps, 1))
 
     def _model_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """What the model's own forward gets: no labels, so that it makes no loss of its own."""
-        model_inputs = {key: value for key, value in inputs.items() if key != "labels"}
+        model_inputs = {key: value for key, value in inputs.items() if key not in _NOT_THE_MODELS}
         model_inputs["use_cache"] = False
         if self.aux_loss_enabled:
             model_inputs["output_router_logits"] = True
@@ -331,3 +378,14 @@ class OTRTrainer(ResumableTrainer):
     def _mode(self) -> str:
         assert self.model is not None
         return "train" if self.model.training else "eval"
+
+
+def _require_labels(dataset: Any, name: str) -> None:
+    """Raise ValueError if a dataset at hand has labels, and all of them are masked."""
+    if not isinstance(dataset, Dataset) or "labels" not in dataset.column_names:
+        return
+    if not any(label != IGNORED for row in dataset for label in row["labels"]):  # type: ignore[index]
+        raise ValueError(
+            f"no row of the {name} data has a label to learn, so that the loss would always be 0; "
+            "look at the masks"
+        )

@@ -1,0 +1,55 @@
+"""Public models as the numbers of their configurations, without weights."""
+
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+from otr.training.shape import ModelShape, model_on_meta, shape_of
+
+ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
+    "Qwen2.5-3B": ("qwen2", {
+        "vocab_size": 151936, "hidden_size": 2048, "intermediate_size": 11008,
+        "num_hidden_layers": 36, "num_attention_heads": 16, "num_key_value_heads": 2,
+        "tie_word_embeddings": True,
+    }),
+    "Llama-3.1-8B": ("llama", {
+        "vocab_size": 128256, "hidden_size": 4096, "intermediate_size": 14336,
+        "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,
+        "tie_word_embeddings": False,
+    }),
+    "Llama-3.1-70B": ("llama", {
+        "vocab_size": 128256, "hidden_size": 8192, "intermediate_size": 28672,
+        "num_hidden_layers": 80, "num_attention_heads": 64, "num_key_value_heads": 8,
+        "tie_word_embeddings": False,
+    }),
+}  # fmt: skip
+"""Model type and numbers, as in the `config.json` that each is published with."""
+
+LORA_RANK = 16
+
+
+@cache
+def shape(name: str, lora_rank: int | None = None) -> ModelShape:
+    """The numbers of one of these, whose layers are alike: counted with one layer and with two."""
+    from transformers import AutoConfig
+
+    kind, numbers = ARCHITECTURES[name]
+    one, two = (
+        shape_of(
+            model_on_meta(
+                AutoConfig.for_model(kind, **{**numbers, "num_hidden_layers": n}), lora_rank
+            )
+        )
+        for n in (1, 2)
+    )
+    more = numbers["num_hidden_layers"] - 1
+
+    def stretched(field: str) -> int:
+        first, second = getattr(one, field), getattr(two, field)
+        return first + more * (second - first)
+
+    counts = {
+        field: stretched(field)
+        for field in ("num_params", "num_trained", "active_params", "num_layers")
+    }
+    return replace(one, **counts)
