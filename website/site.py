@@ -50,7 +50,7 @@ def build_site(output: Path) -> None:
         finished = subprocess.run(
             [sys.executable, "-m", "zensical", "build", "--strict"],
             cwd=project,
-            env={**os.environ, "NO_COLOR": "1", "PYTHONPATH": str(ROOT / "src")},
+            env={**os.environ, "NO_COLOR": "1", "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"},
             capture_output=True,
             text=True,
         )
