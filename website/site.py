@@ -27,8 +27,18 @@ REPOSITORY_PAGES = {
 
 NOTEBOOK = "notebooks/first_steps.ipynb"
 
-_STANDS_FOR = {"README.md": "index.md", NOTEBOOK: "first-steps.md"}
-"""Files that links may name, and the pages that take their place."""
+_STANDS_FOR = {
+    "README.md#what-it-costs": "cost.md",
+    "README.md": "index.md",
+    NOTEBOOK: "first-steps.md",
+    "src/otr/__init__.py": "api.md",
+    "src/otr/commands": "commands.md",
+    "src/otr/training/config.py": "run-file.md",
+}
+"""Files that links may name, and the pages that take their place: so links hold on disk too."""
+
+_SHIM = "https://unpkg.com/iframe-worker/shim"
+"""What the theme would fetch for the search of pages that are opened as files; we bring it along."""
 
 _PICTURES = {".png", ".svg", ".jpg", ".gif"}
 
@@ -54,8 +64,9 @@ def build_site(output: Path) -> None:
             capture_output=True,
             text=True,
         )
-        if finished.returncode or "arning" in finished.stdout + finished.stderr:
+        if finished.returncode or "Warning" in finished.stdout + finished.stderr:
             raise SystemExit(f"the site was not built:\n{finished.stdout}{finished.stderr}")
+        _bring_shim(project / "site")
         if output.exists():
             shutil.rmtree(output)
         shutil.copytree(project / "site", output)
@@ -104,6 +115,12 @@ def _write_configuration(project: Path) -> None:
         yaml.dump(settings, out)
 
 
+def _bring_shim(site: Path) -> None:
+    for page in site.rglob("*.html"):
+        own = os.path.relpath(site / "assets" / "iframe-worker.js", page.parent)
+        page.write_text(page.read_text("utf-8").replace(_SHIM, own), encoding="utf-8")
+
+
 def _cost_page(known: dict[str, str], folder: Path) -> str:
     """What the head costs: the README's section, whose tables `make bench` writes."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -124,6 +141,8 @@ def _relinked(text: str, source: str, page: str, known: dict[str, str], folder: 
         if not target or re.match(r"[a-z]+:", target):
             return match[0]
         inside = os.path.normpath(os.path.join(os.path.dirname(source), target))
+        if f"{inside}#{anchor}" in known:
+            inside, anchor = f"{inside}#{anchor}", ""
         if inside in known:
             there = os.path.relpath(known[inside], os.path.dirname(page) or ".")
             return f"[{match['text']}]({there}{'#' + anchor if anchor else ''})"
