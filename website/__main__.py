@@ -1,7 +1,9 @@
-"""`python -m website build` makes the site; `check` runs every command that docs/ marks to be run."""
+"""`python -m website build` makes the site, `check` runs every command that docs/ marks to be run, and
+`notebook` runs the notebook."""
 
 import argparse
 import sys
+import tempfile
 from pathlib import Path
 
 from website import ROOT
@@ -15,12 +17,20 @@ def main() -> int:
     build.add_argument("--output", type=Path, default=ROOT / "site", metavar="DIR")
     check = commands.add_parser("check", help="run the commands of the pages, as a reader would")
     check.add_argument("pages", nargs="*", type=Path, metavar="PAGE", help="only these")
+    commands.add_parser("notebook", help="run the notebook, and keep what it prints")
     arguments = parser.parse_args()
     if arguments.command == "build":
         from website.site import build_site
 
         build_site(arguments.output)
         print(f"site: {arguments.output / 'index.html'}")
+        return 0
+    if arguments.command == "notebook":
+        from website.notebook import keep_outputs
+        from website.site import NOTEBOOK
+
+        with tempfile.TemporaryDirectory(prefix="otr-notebook-") as folder:
+            keep_outputs(ROOT / NOTEBOOK, Path(folder))
         return 0
     from website.running import run_page, runnable_pages
 

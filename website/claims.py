@@ -119,7 +119,9 @@ def _wrong_yaml(block: Block) -> list[str]:
     elif keys and keys <= study:
         refused = _refused({**_STUDY, **document}, [], load_study)
     else:
-        refused = [f"neither a run, a study nor a benchmark file, nor a part of one: {sorted(keys)}"]
+        refused = [
+            f"neither a run, a study nor a benchmark file, nor a part of one: {sorted(keys)}"
+        ]
     return [f"{block.place}: {each}" for each in refused]
 
 

@@ -1,6 +1,7 @@
 """The page of commands, from their own parsers."""
 
 import argparse
+import html
 import inspect
 import textwrap
 
@@ -47,11 +48,13 @@ def _arguments(parser: argparse.ArgumentParser) -> str:
             continue
         metavar = action.metavar or action.dest
         if action.option_strings:
-            value = "" if action.nargs == 0 else f" {metavar if action.metavar else metavar.upper()}"
-            name = ", ".join(f"`{option}{value}`" for option in action.option_strings)
+            value = (
+                "" if action.nargs == 0 else f" {metavar if action.metavar else metavar.upper()}"
+            )
+            name = ", ".join(code(f"{option}{value}") for option in action.option_strings)
         else:
-            name = f"`{metavar}`"
-        rows.append(f"| {_cell(name)} | {_cell(action.help or '')} |")
+            name = code(str(metavar))
+        rows.append(f"| {name} | {cell(action.help or '')} |")
     return "\n".join(rows) + "\n"
 
 
@@ -63,5 +66,11 @@ def _block(text: str) -> str:
     return text + "\n"
 
 
-def _cell(text: str) -> str:
+def code(text: str) -> str:
+    """Text as code in a table's cell, whatever is in it."""
+    return f"<code>{html.escape(text, quote=False).replace('|', '&#124;')}</code>"
+
+
+def cell(text: str) -> str:
+    """Text for a table's cell."""
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")

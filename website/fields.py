@@ -13,6 +13,7 @@ from otr.objectives import ALL, Anchor
 from otr.study import file as study_file
 from otr.training import config
 from website import ROOT
+from website.commands import cell, code
 
 _SECTIONS = (
     ("Run file", config.Run, "What `otr train` and `otr check` read; `base` of a study file."),
@@ -59,7 +60,7 @@ def _objectives() -> str:
     ]
     for kind in ALL:
         about = (kind.__doc__ or "").partition("\n")[0]
-        parts.append(f"#### `{kind.name}`\n\n{_cell(about)}\n")
+        parts.append(f"#### `{kind.name}`\n\n{cell(about)}\n")
         parts.append(_dataclass_table(kind))
     parts.append("#### `anchor` of any objective\n")
     parts.append(_dataclass_table(Anchor))
@@ -92,7 +93,7 @@ def _dataclass_table(kind: type) -> str:
 def _table(rows: list[tuple[str, str, str, str]]) -> str:
     lines = ["| option | value | unless given | meaning |", "|---|---|---|---|"]
     for name, kind, default, meaning in rows:
-        lines.append(f"| `{name}` | `{_cell(kind)}` | {_cell(default)} | {_cell(meaning)} |")
+        lines.append(f"| `{name}` | {code(kind)} | {cell(default)} | {cell(meaning)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -126,7 +127,3 @@ def _value(value: Any) -> str:
     if value is None:
         return "none"
     return f"`{value}`" if isinstance(value, str) and value.strip() else f"`{value!r}`"
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")

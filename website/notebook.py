@@ -1,12 +1,65 @@
-"""A notebook as a page: its words, its code, and the outputs it was committed with."""
+"""The notebook: run it, keep what it prints, and show it as a page.
 
+python -m website notebook      runs it and writes its short outputs into it
+"""
+
+import os
 from pathlib import Path
 
 import nbformat
+from nbclient import NotebookClient
+
+from website import ROOT
+
+_LONGEST_OUTPUT = 4_000
+"""Characters of an output that are kept; a longer one is a page of its own."""
+
+_SECONDS_A_CELL = 300
+
+
+def executed(path: Path, folder: Path) -> nbformat.NotebookNode:
+    """The notebook run from its first cell to its last, in a folder.
+
+    Raises: CellExecutionError at the first cell that fails.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    old = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "src"), *filter(None, [old])])
+    try:
+        client = NotebookClient(
+            notebook,
+            timeout=_SECONDS_A_CELL,
+            kernel_name="python3",
+            resources={"metadata": {"path": str(folder)}},
+        )
+        return client.execute()
+    finally:
+        if old is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = old
+
+
+def keep_outputs(path: Path, folder: Path) -> None:
+    """Run the notebook and write it with the outputs that are short text."""
+    notebook = executed(path, folder)
+    for cell in notebook.cells:
+        cell.metadata = {}
+        if cell.cell_type == "code":
+            cell.outputs = [
+                output for output in cell.outputs if 0 < len(_text(output)) < _LONGEST_OUTPUT
+            ]
+            for output in cell.outputs:
+                if "data" in output:
+                    output.data = {"text/plain": output.data["text/plain"]}
+    notebook.metadata = {
+        key: notebook.metadata[key] for key in ("kernelspec",) if key in notebook.metadata
+    }
+    nbformat.write(notebook, path)
 
 
 def notebook_page(path: Path) -> str:
-    """The notebook as Markdown."""
+    """The notebook as Markdown: its words, its code, and the outputs it was committed with."""
     notebook = nbformat.read(path, as_version=4)
     parts = []
     for cell in notebook.cells:
@@ -22,6 +75,8 @@ def notebook_page(path: Path) -> str:
 
 
 def _text(output: nbformat.NotebookNode) -> str:
+    """What an output says in plain text; nothing of warnings, nor of what is shown as a page."""
     if output.output_type == "stream":
         return output.text if output.name == "stdout" else ""
-    return output.get("data", {}).get("text/plain", "") + "\n"
+    data = output.get("data", {})
+    return "" if "text/html" in data else data.get("text/plain", "") + "\n"

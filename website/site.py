@@ -12,8 +12,8 @@ from ruamel.yaml import YAML
 
 from website import ROOT
 from website.commands import commands_page
-from website.figure import CAPTION, write_figure
 from website.fields import run_file_page
+from website.figure import CAPTION, write_figure
 from website.navigation import navigation
 from website.notebook import notebook_page
 from website.python_api import api_page
@@ -93,7 +93,9 @@ def assemble(folder: Path) -> None:
     written["commands.md"] = commands_page()
     written["run-file.md"] = run_file_page()
     written["api.md"] = api_page()
-    written["first-steps.md"] = notebook_page(ROOT / NOTEBOOK)
+    written["first-steps.md"] = _relinked(
+        notebook_page(ROOT / NOTEBOOK), NOTEBOOK, "first-steps.md", known, folder
+    )
     for page, text in written.items():
         (folder / page).parent.mkdir(parents=True, exist_ok=True)
         (folder / page).write_text(text.replace("<!-- figure: tokens -->", CAPTION), "utf-8")
