@@ -23,21 +23,21 @@ def executed(path: Path, folder: Path) -> nbformat.NotebookNode:
     Raises: CellExecutionError at the first cell that fails.
     """
     notebook = nbformat.read(path, as_version=4)
-    old = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "src"), *filter(None, [old])])
-    try:
-        client = NotebookClient(
-            notebook,
-            timeout=_SECONDS_A_CELL,
-            kernel_name="python3",
-            resources={"metadata": {"path": str(folder)}},
-        )
-        return client.execute()
-    finally:
-        if old is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = old
+    python_path = filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")])
+    client = NotebookClient(
+        notebook,
+        timeout=_SECONDS_A_CELL,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(folder)}},
+    )
+    return client.execute(
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(python_path),
+            "OMP_NUM_THREADS": "1",
+            "HF_HUB_OFFLINE": "1",
+        }
+    )
 
 
 def keep_outputs(path: Path, folder: Path) -> None:
