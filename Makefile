@@ -2,7 +2,11 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
+<<<<<<< HEAD
 .PHONY: setup demo test bench gpu faults fuzz families harness soak scaling docs docs-check check-style fast oldest clean
+=======
+.PHONY: setup demo test bench gpu faults fuzz families harness soak scaling zero3 check-style fast oldest clean
+>>>>>>> main
 
 setup: .venv/ready
 
@@ -59,6 +63,13 @@ harness: setup
 	$(BIN)/pip install --quiet --no-deps -r requirements/harness.txt
 	$(BIN)/pytest tests/evaluation/test_harness.py
 
+# DeepSpeed, and its tests; apart, since every import of transformers would load it from then on.
+zero3: setup
+	$(PYTHON) -m venv .venv-zero3
+	printf '%s\n' $(CURDIR)/src $(CURDIR)/.venv/lib/python3*/site-packages > $$(ls -d .venv-zero3/lib/python3*/site-packages)/otr.pth
+	DS_BUILD_OPS=0 .venv-zero3/bin/pip install --quiet --no-deps --no-build-isolation -r requirements/deepspeed.txt
+	.venv-zero3/bin/python -m pytest tests/training/test_many_processes.py
+
 # Training killed 50 times at random moments, at least 20 of them inside a save, and gone on with.
 faults: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m reliability kills
@@ -72,7 +83,8 @@ fuzz: setup
 # minutes on one core. The outcomes go to families/results.json and docs/models.md.
 families: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m families run
-# 10,000 steps through `otr train`, memory measured. Three minutes on a core of its own.
+
+# 10,000 steps through `otr train`, memory measured.
 soak: setup
 	OMP_NUM_THREADS=1 nice $(BIN)/python -m reliability soak
 
@@ -83,4 +95,4 @@ check-style: setup
 	$(BIN)/pyright
 
 clean:
-	rm -rf .venv .venv-oldest
+	rm -rf .venv .venv-oldest .venv-zero3
