@@ -2,11 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-<<<<<<< HEAD
-.PHONY: setup demo test bench gpu faults fuzz families harness soak scaling docs docs-check check-style fast oldest clean
-=======
-.PHONY: setup demo test bench gpu faults fuzz families harness soak scaling zero3 check-style fast oldest clean
->>>>>>> main
+.PHONY: setup demo test bench gpu faults fuzz families harness soak scaling zero3 docs docs-check check-style fast oldest clean
 
 setup: .venv/ready
 

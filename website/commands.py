@@ -46,7 +46,7 @@ def _arguments(parser: argparse.ArgumentParser) -> str:
     for action in parser._actions:
         if isinstance(action, argparse._HelpAction):
             continue
-        metavar = action.metavar or action.dest
+        metavar = str(action.metavar or action.dest)
         if action.option_strings:
             value = (
                 "" if action.nargs == 0 else f" {metavar if action.metavar else metavar.upper()}"
