@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: setup demo test bench gpu faults fuzz families harness soak scaling zero3 docs docs-check check-style fast oldest clean
+.PHONY: setup demo test bench gpu faults fuzz families harness soak scaling zero3 docs docs-check check-style fast oldest release-check clean
 
 setup: .venv/ready
 
@@ -90,5 +90,19 @@ check-style: setup
 	$(BIN)/lint-imports
 	$(BIN)/pyright
 
+# The source distribution and the wheel, in dist/: built, judged as PyPI judges them, installed and run
+# without the extras; and the Dockerfile's lint.
+release-check: setup .venv-release/ready
+	rm -rf dist
+	$(BIN)/python -m hatchling build -d dist
+	.venv-release/bin/twine check --strict dist/*
+	.venv-release/bin/hadolint Dockerfile
+	$(BIN)/pytest tests/packaging
+
+.venv-release/ready: requirements/release.txt
+	$(PYTHON) -m venv .venv-release
+	.venv-release/bin/pip install --quiet --no-deps -r requirements/release.txt
+	touch $@
+
 clean:
-	rm -rf .venv .venv-oldest .venv-zero3
+	rm -rf .venv .venv-oldest .venv-zero3 .venv-release dist

@@ -11,7 +11,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from otr.commands.main import COMMANDS, parser_of
+from otr.commands.parser import COMMANDS, parsed
 from otr.errors import UserError
 from otr.evaluation.benchmark_file import BenchmarkFile
 from otr.objectives import objective_from_options
@@ -77,12 +77,13 @@ def wrong_line(line: str) -> list[str]:
 def _wrong_otr(words: list[str]) -> list[str]:
     if words and words[0].isupper():
         return []
-    said = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-            arguments = parser_of(words[:1]).parse_args(words)
-    except SystemExit as stopped:
-        return [said.getvalue().strip().rpartition("error: ")[2]] if stopped.code else []
+        with contextlib.redirect_stdout(io.StringIO()):
+            arguments = parsed(words)
+    except UserError as error:
+        return [str(error)]
+    except SystemExit:
+        return []
     overrides = getattr(arguments, "overrides", [])
     if arguments.command in ("train", "check"):
         return _refused(_RUN, overrides, load_run)

@@ -4,17 +4,15 @@ import argparse
 import html
 import inspect
 import textwrap
+from collections.abc import Mapping
 
-from otr.commands.main import COMMANDS, main, parser_of
+from otr.commands.main import main
+from otr.commands.parser import COMMANDS, parser_of
 
 
-def parsers() -> dict[str, argparse.ArgumentParser]:
+def parsers() -> Mapping[str, argparse.ArgumentParser]:
     """Each command's parser, by its name."""
-    whole = parser_of(COMMANDS)
-    (choice,) = (
-        action for action in whole._actions if isinstance(action, argparse._SubParsersAction)
-    )
-    return dict(choice.choices)
+    return parser_of(list(COMMANDS))[1]
 
 
 def commands_page() -> str:

@@ -22,6 +22,7 @@ REPOSITORY_PAGES = {
     "SECURITY.md": "security.md",
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
+    "recipes/README.md": "recipes/index.md",
 }
 """Documents outside docs/ that are pages as well."""
 

@@ -128,8 +128,16 @@ def save_model(trainer: Trainer, folder: Path) -> None:
     if trainer.args.should_save:
         (aside / "training_args.bin").unlink(missing_ok=True)
         (aside / "README.md").unlink(missing_ok=True)
+        _save_stop_tokens(trainer, aside)
         aside.rename(folder)
     trainer.accelerator.wait_for_everyone()
+
+
+def _save_stop_tokens(trainer: Trainer, folder: Path) -> None:
+    """An adapter is saved without what ends its generation."""
+    config = getattr(trainer.accelerator.unwrap_model(trainer.model), "generation_config", None)
+    if config is not None and not (folder / "generation_config.json").exists():
+        config.save_pretrained(str(folder))
 
 
 class GrowingFiles:

@@ -44,6 +44,7 @@ from otr.training.memory import out_of_memory_words
 from otr.training.options import built
 from otr.training.progress import Metrics, Progress, SampleGenerations
 from otr.training.shared_tokens import Tokens, once_a_machine
+from otr.training.stop_tokens import stop_at
 from otr.training.tokens import TokenReport, tokenized_dataset
 from otr.training.trainer import OTRTrainer
 
@@ -94,11 +95,11 @@ def prepare(run: Run) -> Prepared:
 
 
 def _tokens(run: Run, tokenizer: PreTrainedTokenizerBase, max_length: int | None) -> Tokens:
-    rows = read_rows(run.data.train, split=run.data.split, limit=run.data.limit)
+    rows = read_rows(run.data.train, limit=run.data.limit, **run.data.place)
     train, report = tokenized_dataset(rows, run.data, tokenizer, max_length)
     validation = None
     if run.data.validation is not None:
-        rows = read_rows(run.data.validation, split=run.data.split)
+        rows = read_rows(run.data.validation, **run.data.place)
         validation, _ = tokenized_dataset(rows, run.data, tokenizer, max_length)
     return Tokens(train, validation, report)
 
@@ -137,6 +138,7 @@ def _train(run: Run, restart: bool, progress: bool, trainers: list[OTRTrainer]) 
             print(f"already trained: {folder}; --restart trains anew", file=sys.stderr)
         return folder
     model = loaded_model(prepared)
+    stop_at(model, prepared.report.end_tokens, prepared.tokenizer)
     found = audit(prepared.train_dataset, prepared.report, prepared.tokenizer)
     if progress:
         _announce(prepared, found, there)
@@ -333,6 +335,7 @@ def build_trainer(
         reference_model=reference_model,
         args=arguments,
         objective=prepared.objective,
+        normalization=prepared.run.loss.normalization,
         compaction=prepared.run.compaction,
         max_skipped_steps=prepared.run.max_skipped_steps,
         train_dataset=prepared.train_dataset,
