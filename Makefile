@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: setup demo test bench gpu faults fuzz families harness soak scaling zero3 plugins trackers check-style fast oldest release-check clean
+.PHONY: setup demo test bench gpu faults fuzz families harness soak scaling zero3 plugins trackers docs docs-check check-style fast oldest release-check clean
 
 setup: .venv/ready
 
@@ -29,6 +29,14 @@ oldest:
 	.venv-oldest/bin/pip install --quiet -r requirements/oldest.txt
 	.venv-oldest/bin/pip install --quiet --no-deps --no-build-isolation -e .
 	.venv-oldest/bin/python -m pytest -n 2 tests/training tests/lm_head
+
+# The documentation site, into site/.
+docs: setup
+	$(BIN)/python -m website build
+
+# Every command that the pages mark to be run, as a reader would run them: a few minutes.
+docs-check: setup
+	$(BIN)/python -m website check
 
 # What the head costs beside other heads, on one thread: about half an hour. The figures go to
 # benchmarks/results/ and the README's table.
