@@ -57,6 +57,7 @@ def outcome(architecture: Architecture) -> Outcome:
         return Outcome(architecture, REFUSED, f"by SFTTrainer ({_reason(error)})")
     linear = output_head(model)
     transform = trainer.logit_transform
+    assert transform is not None
     inputs = model.get_input_embeddings()
     head = {
         "tied": linear.weight is getattr(inputs, "weight", None),

@@ -29,8 +29,8 @@ def launched(name: str) -> Any:
     arguments = launch_command_parser().parse_args(["-m", "otr.commands.main", "train", "r.yaml"])
     for field, value in {
         **config.__dict__,
-        **config.fsdp_config,
-        **config.deepspeed_config,
+        **dict(config.fsdp_config or {}),
+        **dict(config.deepspeed_config or {}),
     }.items():
         if field in config.fsdp_config or field in config.deepspeed_config:
             assert hasattr(arguments, field), f"{name}: accelerate launch has no {field}"

@@ -150,8 +150,8 @@ def _side_by_side(figures: Sequence[Figure | None]) -> Markup:
 
 def _cost(group: Group) -> Markup:
     """Means over the shown runs."""
-    scales = dict.fromkeys(("seconds", "num_steps", "tokens_per_second", "peak_memory_mb"), 1)
-    scales["head_share"] = 100
+    plain = ("seconds", "num_steps", "tokens_per_second", "peak_memory_mb")
+    scales = {**dict.fromkeys(plain, 1), "head_share": 100}
     lines = []
     for label, folders in group.run_folders.items():
         costs = [cost for each in folders if (cost := optional_json(each / runs.COST))]

@@ -145,7 +145,7 @@ def _train(run: Run, restart: bool, progress: bool, trainers: list[OTRTrainer]) 
         _announce(prepared, found, there)
     clock = Clock()
     budget = None if run.max_seconds is None else TimeBudget(clock, run.max_seconds)
-    with noted_signals() as signalled, local_trackers(prepared.arguments.report_to, folder):
+    with noted_signals() as signalled, local_trackers(prepared.arguments.report_to or (), folder):
         stop = StopOnSignal(signalled)
         callbacks = run_callbacks(prepared, folder, clock, budget, progress)
         with removed_if_refused(folder):
