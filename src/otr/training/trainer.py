@@ -2,7 +2,7 @@
 
 import copy
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from otr.training.model_head import (
     probed_outputs,
     training_mode,
 )
+from otr.training.packing import check_documents_apart, check_packing
 from otr.training.reference_policy import check_reference, reference_states
 from otr.training.resumable import ResumableTrainer
 from otr.training.sums import Sums
@@ -97,6 +98,8 @@ class OTRTrainer(ResumableTrainer):
                     reference_model, evaluation_mode=True
                 ).eval()
         self._measure(model)  # type: ignore[arg-type]
+        if self.padding_free:
+            check_documents_apart(model, self._documents)  # type: ignore[arg-type]
         # The loss divides by the tokens of the whole optimizer step whatever the model's forward
         # takes, so the trainer must count them.
         self.model_accepts_loss_kwargs = True
@@ -153,6 +156,8 @@ class OTRTrainer(ResumableTrainer):
             raise ValueError(
                 "compute_loss_func would be a second objective; leave it out, or use SFTTrainer"
             )
+        if isinstance(config, SFTConfig):
+            check_packing(config)
         parallelism = getattr(config, "parallelism_config", None)
         if parallelism is not None and (parallelism.sp_enabled or parallelism.cp_enabled):
             raise ValueError(
@@ -171,12 +176,14 @@ class OTRTrainer(ResumableTrainer):
     ) -> Any:
         """TRL's preparation, which cuts rows to `max_length` without a word; here with one."""
         named = (packing, formatting_func, dataset_name)
-        if packing or args.max_length is None or not isinstance(dataset, Dataset):
+        splits = packing and args.packing_strategy != "bfd"
+        if splits or args.max_length is None or not isinstance(dataset, Dataset):
             made = super()._prepare_dataset(dataset, processing_class, args, *named)
             _require_labels(made, dataset_name)
             return made
         whole = copy.copy(args)
         whole.max_length, whole.shuffle_dataset = None, False
+        named = (False, formatting_func, dataset_name)
         rows = super()._prepare_dataset(dataset, processing_class, whole, *named)
         assert isinstance(rows, Dataset)
         lengths = [len(row) for row in rows["input_ids"]]
@@ -184,12 +191,20 @@ class OTRTrainer(ResumableTrainer):
         named = (packing, None, dataset_name)
         kept = super()._prepare_dataset(rows, processing_class, args, *named)
         assert isinstance(kept, Dataset)
-        if not num_cut:
+        if packing or not num_cut:
             _require_labels(kept, dataset_name)
         cut = (
             f"max_length={args.max_length} cuts {num_cut} of {len(lengths)} rows of the "
             f"{dataset_name} data, the longest of {max(lengths, default=0)} tokens"
         )
+        if packing:
+            if num_cut:
+                warnings.warn(
+                    f"{cut}; raise max_length, or set packing_strategy='bfd_split', which puts what "
+                    "is cut off into rows of its own",
+                    stacklevel=4,
+                )
+            return kept
         if len(kept) == 0:
             raise ValueError(f"{cut}, and leaves nothing to learn in any; raise max_length")
         num_left_out = len(rows) - len(kept)
@@ -315,6 +330,11 @@ class OTRTrainer(ResumableTrainer):
         if self.aux_loss_enabled:
             model_inputs["output_router_logits"] = True
         return model_inputs
+
+    def _documents(self, documents: Sequence[Sequence[int]]) -> dict[str, Any]:
+        """What the model's forward gets for documents in one row."""
+        rows = [{"input_ids": list(ids), "labels": list(ids)} for ids in documents]
+        return self._model_inputs(self._prepare_inputs(self.data_collator(rows)))
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
         """One micro-batch forward and backward."""
