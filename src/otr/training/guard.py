@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils.deepspeed import DeepSpeedOptimizerWrapper
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 from transformers import TrainerCallback
@@ -43,10 +44,16 @@ class StepGuard(TrainerCallback):
         self._seen.append((inputs, head))
 
     def on_pre_optimizer_step(
-        self, args: Any, state: Any, control: Any, model: Any = None, **_: Any
+        self,
+        args: Any,
+        state: Any,
+        control: Any,
+        model: Any = None,
+        optimizer: Any = None,
+        **_: Any,
     ) -> None:
         losses = torch.stack([head.loss.detach().float() for _, head in self._seen])
-        norm = torch.zeros(()) if args.fp16 else _gradient_norm(model)
+        norm = torch.zeros(()) if args.fp16 else _gradient_norm(model, optimizer)
         finite = torch.isfinite(losses).all() & torch.isfinite(norm.to(losses.device))
         if args.world_size > 1:
             agreed = finite.to(torch.int32).reshape(1)
@@ -110,8 +117,13 @@ class StopOnSignal(TrainerCallback):
             control.should_log = control.should_evaluate = control.should_save = False
 
 
-def _gradient_norm(model: nn.Module) -> Tensor:
-    """Of this process's share of the gradient."""
+def _gradient_norm(model: nn.Module, optimizer: Any) -> Tensor:
+    """Of this process's share of the gradient.
+
+    DeepSpeed has made its step by now, and left it out itself if the norm was not finite.
+    """
+    if isinstance(optimizer, DeepSpeedOptimizerWrapper):
+        return torch.tensor(torch.nan if optimizer.step_was_skipped else 0.0)
     gradients = [value.grad for value in model.parameters() if value.grad is not None]
     local: list[Tensor] = [getattr(each, "_local_tensor", each) for each in gradients]
     return get_total_norm(local) if local else torch.zeros(())

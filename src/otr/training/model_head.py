@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from transformers import PreTrainedModel
 
 from otr.lm_head import HeadOutput, LogitTransform
@@ -91,7 +92,9 @@ def measured_transform(model: PreTrainedModel) -> HeadTransform:
             f"{name} is an encoder and a decoder, and here rows of tokens go to a decoder alone; "
             "use a trainer for sequence-to-sequence models"
         )
-    vocabulary, device = head.weight.shape[0], head.weight.device
+    # DeepSpeed keeps the shape of a partitioned weight aside.
+    vocabulary = getattr(head.weight, "ds_shape", head.weight.shape)[0]
+    device = head.weight.device
     probe_LV = torch.tensor(_PROBE, dtype=torch.float64, device=device).repeat(
         _NUM_TOKENS, -(-vocabulary // len(_PROBE)) + 1
     )
@@ -257,7 +260,9 @@ def head_inputs(model: nn.Module) -> Iterator[list[tuple[Tensor, Tensor]]]:
     inputs: list[tuple[Tensor, Tensor]] = []
 
     def forward(hidden: Tensor) -> Tensor:
-        inputs.append((hidden, head.weight))
+        # A sharded model takes the whole weight away again after its forward.
+        weight = head.weight.detach().clone() if isinstance(model, FSDPModule) else head.weight
+        inputs.append((hidden, weight))
         return hidden.new_zeros(*hidden.shape[:-1], 1)
 
     with _exchanged_forward(head, forward):

@@ -10,6 +10,9 @@ from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from otr.errors import UserError, suggestion
 
+_WIDER: dict[str, Any] = {"fsdp": bool | str | list[str] | None}
+"""What fields take that their annotation does not say."""
+
 
 def built(kind: type, section: str, options: Mapping[str, Any], **fixed: Any) -> Any:
     """An instance of a dataclass from a section's options and some fixed ones.
@@ -28,7 +31,8 @@ def built(kind: type, section: str, options: Mapping[str, Any], **fixed: Any) ->
             raise UserError(
                 f"{section}.{option}: {kind.__name__} has no such field{suggestion(option, fields)}"
             )
-        values[option] = _converted(f"{section}.{option}", value, hints[option])
+        hint = _WIDER.get(option, hints[option])
+        values[option] = _converted(f"{section}.{option}", value, hint)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)

@@ -43,6 +43,7 @@ from otr.training.lost_process import join_on_cpu, lost_process_words
 from otr.training.memory import out_of_memory_words
 from otr.training.options import built
 from otr.training.progress import Metrics, Progress, SampleGenerations
+from otr.training.shared_tokens import Tokens, once_a_machine
 from otr.training.tokens import TokenReport, tokenized_dataset
 from otr.training.trainer import OTRTrainer
 
@@ -84,15 +85,22 @@ def prepare(run: Run) -> Prepared:
     if run.lora is not None:
         lora = built(LoraConfig, "lora", run.lora, task_type="CAUSAL_LM")
     tokenizer = _tokenizer(run, arguments)
+    tokens = once_a_machine(
+        lambda: _tokens(run, tokenizer, arguments.max_length), run.model_dump_json()
+    )
+    return Prepared(
+        run, objective, arguments, lora, tokenizer, tokens.train, tokens.validation, tokens.report
+    )
+
+
+def _tokens(run: Run, tokenizer: PreTrainedTokenizerBase, max_length: int | None) -> Tokens:
     rows = read_rows(run.data.train, split=run.data.split, limit=run.data.limit)
-    train_dataset, report = tokenized_dataset(rows, run.data, tokenizer, arguments.max_length)
-    validation_dataset = None
+    train, report = tokenized_dataset(rows, run.data, tokenizer, max_length)
+    validation = None
     if run.data.validation is not None:
         rows = read_rows(run.data.validation, split=run.data.split)
-        validation_dataset, _ = tokenized_dataset(rows, run.data, tokenizer, arguments.max_length)
-    return Prepared(
-        run, objective, arguments, lora, tokenizer, train_dataset, validation_dataset, report
-    )
+        validation, _ = tokenized_dataset(rows, run.data, tokenizer, max_length)
+    return Tokens(train, validation, report)
 
 
 def train(run: Run, *, restart: bool = False, progress: bool = True) -> Path:
@@ -220,6 +228,7 @@ def _arguments(run: Run) -> SFTConfig:
                 f"training.{option}: the `data:` section decides what is supervised and what "
                 "happens to long rows; leave it out"
             )
+    packs = run.training.get("packing") or run.training.get("eval_packing")
     arguments = built(
         SFTConfig,
         "training",
@@ -228,6 +237,9 @@ def _arguments(run: Run) -> SFTConfig:
         seed=run.seed,
         loss_type="nll",
         disable_tqdm=True,
+        # The rows are tokens that fit. TRL would look at each again, in one process while the others
+        # wait for it in a collective; packing them is quick.
+        dataset_kwargs=None if packs else {"skip_prepare_dataset": True},
     )
     num_started = int(os.environ.get("WORLD_SIZE", "1"))
     if num_started != arguments.world_size:

@@ -12,6 +12,7 @@ from otr import runs
 from otr.terminal import visible
 from otr.training.budget import TimeBudget
 from otr.training.cost import Clock
+from otr.training.parallel import is_sharded
 
 COLUMNS = (
     "step", "epoch", "loss", "nll", "entropy", "mean_token_accuracy", "hit_rate", "reward",
@@ -111,10 +112,15 @@ class SampleGenerations(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         last = state.global_step == state.max_steps
-        if not state.is_world_process_zero or (state.global_step % self.every_steps and not last):
+        if state.global_step % self.every_steps and not last:
+            return
+        # The processes must make each forward pass of a sharded model together.
+        if not (state.is_world_process_zero or is_sharded(model)):
             return
         for prompt in self.prompts:
             output = self._generated(model, prompt)
+            if not state.is_world_process_zero:
+                continue
             row = {
                 "step": state.global_step,
                 "prompt": self.tokenizer.decode(prompt),
@@ -144,6 +150,7 @@ class SampleGenerations(TrainerCallback):
                     top_p=None,
                     top_k=None,
                     pad_token_id=self.tokenizer.pad_token_id,
+                    synced_gpus=is_sharded(model),
                 )
         finally:
             model.train(training)

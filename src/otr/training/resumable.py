@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 from safetensors import SafetensorError
 from torch import nn
+from torch.distributed.fsdp import FSDPModule
 from transformers import TrainerCallback, TrainerState
 from transformers.trainer_utils import TrainOutput
 from trl.trainer.sft_trainer import SFTTrainer
@@ -23,6 +24,7 @@ from otr.training.checkpoints import (
     sweep,
     why_broken,
 )
+from otr.training.parallel import has_sharded_state, tensors_alone, whole_weights
 
 _NOT_KEPT = ("training_args.bin", "README.md")
 """A pickle that nobody reads, and a model card."""
@@ -83,7 +85,11 @@ class ResumableTrainer(SFTTrainer):
 
     def _train_no_further(self, state: TrainerState) -> TrainOutput:
         """Take over a checkpoint of the last step, after which the trainer would do one more."""
-        self._load_from_checkpoint(str(self._begins_from))
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            batches = self.get_train_dataloader()
+            self._prepare_for_training(state.max_steps, batches, str(self._begins_from))
+        else:
+            self._load_from_checkpoint(str(self._begins_from))
         self.state = state
         self.restore()
         self.control = self.callback_handler.on_train_end(self.args, self.state, self.control)
@@ -91,6 +97,26 @@ class ResumableTrainer(SFTTrainer):
 
     def _send_telemetry(self) -> None:
         """TRL's trainers report that they were made; this one does not."""
+
+    def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
+        with tensors_alone():
+            return super()._prepare_for_training(*args, **kwargs)
+
+    def _load_best_model(self) -> None:
+        """The best checkpoint's weights, if it is still as its manifest says."""
+        best = Path(str(self.state.best_model_checkpoint))
+        if reason := why_broken(best):
+            raise ValueError(f"{best}, the best checkpoint, is not whole: {reason}")
+        with tensors_alone():
+            super()._load_best_model()
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """The whole model, which `from_pretrained` loads; checkpoints of a sharded model whose
+        state dict is sharded too hold only the shards."""
+        if not isinstance(self.model, FSDPModule):
+            super().save_model(output_dir, _internal_call)
+        elif not (_internal_call and has_sharded_state(self.accelerator)):
+            self._save(output_dir, state_dict=whole_weights(self.model, self.args.should_save))
 
     def _get_output_dir(self, trial: Any) -> str:
         return super()._get_output_dir(trial) if self._aside is None else str(self._aside)
@@ -111,6 +137,9 @@ class ResumableTrainer(SFTTrainer):
             super()._save_checkpoint(model, trial)
             self._write_own_state(folder / ASIDE / name)
         except (OSError, RuntimeError, SafetensorError) as error:
+            if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+                # The others are in the middle of gathering parts, and would wait for this one.
+                raise
             problem = str(error)
         finally:
             self._aside = None

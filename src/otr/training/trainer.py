@@ -17,8 +17,10 @@ from otr.lm_head import IGNORED, HeadOutput, check_compaction, linear_loss
 from otr.objectives import OTR, Objective
 from otr.training.cost import HeadTimer
 from otr.training.guard import StepGuard
+from otr.training.last_batch import RowLengths, kept_rows, without_repeats
 from otr.training.memory import peak_memory_mb
 from otr.training.model_head import (
+    HeadTransform,
     fused_head,
     measured_transform,
     output_head,
@@ -26,12 +28,16 @@ from otr.training.model_head import (
     training_mode,
 )
 from otr.training.packing import check_documents_apart, check_packing
+from otr.training.parallel import check_sharding, check_unsplit, is_partitioned, prepared_reference
 from otr.training.reference_policy import check_reference, reference_states
 from otr.training.resumable import ResumableTrainer
 from otr.training.sums import Sums
 from otr.training.token_keys import step_seed, token_keys
 
 _EVALUATION_STEP = -1
+
+_NOT_THE_MODELS = ("labels", "num_seen")
+"""What of a micro-batch is not for the model's forward."""
 
 _LIKELIHOODS = ("nll", "chunked_nll")
 """TRL's default loss in its newer and older releases, which the objective replaces."""
@@ -86,7 +92,9 @@ class OTRTrainer(ResumableTrainer):
         self.compaction = compaction
         config = kwargs.get("args", args[1] if len(args) > 1 else None)
         self._refuse(config, kwargs)
+        check_unsplit(kwargs.get("model", args[0] if args else None), config)
         super().__init__(*args, **kwargs)
+        check_sharding(self)
         model = self.accelerator.unwrap_model(self.model)
         assert isinstance(model, nn.Module)
         output_head(model)
@@ -94,12 +102,13 @@ class OTRTrainer(ResumableTrainer):
         if self.objective.anchor is not None:
             check_reference(model, reference_model)
             if reference_model is not None:
-                self.reference_model = self.accelerator.prepare_model(
-                    reference_model, evaluation_mode=True
-                ).eval()
-        self._measure(model)  # type: ignore[arg-type]
-        if self.padding_free:
-            check_documents_apart(model, self._documents)  # type: ignore[arg-type]
+                self.reference_model = prepared_reference(reference_model, self.accelerator)
+        self.logit_transform: HeadTransform | None = None
+        # Partitioned weights are only there during a forward pass of the prepared model.
+        if not is_partitioned(model):
+            self._measure(model)  # type: ignore[arg-type]
+        if self.args.world_size > 1:
+            self.data_collator = RowLengths(self.data_collator)
         # The loss divides by the tokens of the whole optimizer step whatever the model's forward
         # takes, so the trainer must count them.
         self.model_accepts_loss_kwargs = True
@@ -116,11 +125,14 @@ class OTRTrainer(ResumableTrainer):
         """The share of the training that is done, between 0 and 1: what schedules follow."""
 
     def _measure(self, model: PreTrainedModel) -> None:
-        """How the model makes its logits, and whether it makes a router's loss."""
+        """How the model makes its logits, whether it keeps documents in one row apart, and whether
+        it makes a router's loss."""
         with training_mode(model):
             self.logit_transform = measured_transform(model)
             wanted = {"output_router_logits": True} if self.aux_loss_enabled else {}
             outputs = probed_outputs(model, **wanted)
+        if self.padding_free:
+            check_documents_apart(model, self._documents)
         makes_loss = isinstance(getattr(outputs, "aux_loss", None), Tensor)
         if self.aux_loss_enabled == makes_loss:
             return
@@ -231,6 +243,8 @@ class OTRTrainer(ResumableTrainer):
     ) -> Any:
         """The objective over a micro-batch, divided by the tokens of the optimizer step."""
         mode = self._mode()
+        if mode == "eval":
+            inputs = self._without_repeats(inputs, self.args.eval_batch_size)
         num_supervised = (inputs["labels"][:, 1:] != IGNORED).sum()
         num_tokens = num_supervised if num_items_in_batch is None else num_items_in_batch
         step = self.state.global_step if mode == "train" else _EVALUATION_STEP
@@ -241,6 +255,7 @@ class OTRTrainer(ResumableTrainer):
         )
         mask = inputs.get("attention_mask")
         num_seen = inputs["input_ids"].numel() if mask is None else mask.sum()
+        num_seen = inputs.get("num_seen", num_seen)
         self._sums[mode].add(head, num_supervised, num_tokens, num_seen)
         if mode == "train":
             self.guard.saw(inputs, head)
@@ -284,6 +299,12 @@ class OTRTrainer(ResumableTrainer):
             inputs["input_ids"], inputs.get("attention_mask"), inputs.get("position_ids")
         )
 
+        inner = self.accelerator.unwrap_model(model)
+        if self.logit_transform is None:
+            self._measure(inner)  # type: ignore[arg-type]
+        transform = self.logit_transform
+        assert transform is not None
+
         reference: dict[str, Any] = {}
         if objective.anchor is not None:
             states, their_weight = reference_states(
@@ -294,7 +315,7 @@ class OTRTrainer(ResumableTrainer):
             states = states[:, -length:].flatten(0, -2)
             reference = {
                 "reference_hidden": states,
-                "reference_weight": self.logit_transform.of_words(their_weight),
+                "reference_weight": transform.of_words(their_weight),
             }
 
         def loss_in_head(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> HeadOutput:
@@ -302,12 +323,12 @@ class OTRTrainer(ResumableTrainer):
                 return linear_loss(
                     # Prompt-learning adapters put tokens of their own in front of each sequence.
                     hidden[:, -length:].flatten(0, -2),
-                    self.logit_transform.of_words(weight),
+                    transform.of_words(weight),
                     labels_NL.flatten(),
                     objective,
-                    bias=None if bias is None else self.logit_transform.of_words(bias),
-                    logit_scale=self.logit_transform.scale,
-                    logit_softcap=self.logit_transform.softcap,
+                    bias=None if bias is None else transform.of_words(bias),
+                    logit_scale=transform.scale,
+                    logit_softcap=transform.softcap,
                     seed=seed,
                     token_keys=keys_NL.flatten(),
                     num_tokens=num_tokens,
@@ -315,17 +336,33 @@ class OTRTrainer(ResumableTrainer):
                     **reference,
                 )
 
-        with fused_head(self.accelerator.unwrap_model(model), loss_in_head) as heads:  # type: ignore[arg-type]
+        with fused_head(inner, loss_in_head) as heads:  # type: ignore[arg-type]
             outputs = model(**self._model_inputs(inputs))
         (head,) = heads
         return head, outputs
+
+    def get_batch_samples(self, epoch_iterator: Any, *args: Any, **kwargs: Any) -> Any:
+        """The micro-batches of an optimizer step, and the number of their supervised tokens."""
+        # A model that was just loaded is not in training mode yet.
+        counted = (
+            self._without_repeats(inputs, self.args.train_batch_size) for inputs in epoch_iterator
+        )
+        return super().get_batch_samples(counted, *args, **kwargs)
+
+    def _without_repeats(self, inputs: dict[str, Any], per_process: int) -> dict[str, Any]:
+        """A micro-batch that has just come from its loader; rows that only fill up an epoch's last
+        step, so that each process has as many, count nowhere."""
+        kept = None
+        if not self.args.dataloader_drop_last:
+            kept = kept_rows(self.accelerator, per_process)
+        return without_repeats(inputs, kept)
 
     def _share_of_steps(self) -> float:
         return min(1.0, self.state.global_step / max(self.state.max_steps, 1))
 
     def _model_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """What the model's own forward gets: no labels, so that it makes no loss of its own."""
-        model_inputs = {key: value for key, value in inputs.items() if key != "labels"}
+        model_inputs = {key: value for key, value in inputs.items() if key not in _NOT_THE_MODELS}
         model_inputs["use_cache"] = False
         if self.aux_loss_enabled:
             model_inputs["output_router_logits"] = True
@@ -334,7 +371,8 @@ class OTRTrainer(ResumableTrainer):
     def _documents(self, documents: Sequence[Sequence[int]]) -> dict[str, Any]:
         """What the model's forward gets for documents in one row."""
         rows = [{"input_ids": list(ids), "labels": list(ids)} for ids in documents]
-        return self._model_inputs(self._prepare_inputs(self.data_collator(rows)))
+        batch = without_repeats(self._prepare_inputs(self.data_collator(rows)), None)
+        return self._model_inputs(batch)
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
         """One micro-batch forward and backward."""
