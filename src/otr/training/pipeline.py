@@ -28,6 +28,7 @@ from otr.training.budget import UNREACHED_STEPS, TimeBudget, check_budget
 from otr.training.checkpoints import latest
 from otr.training.config import Run, to_yaml
 from otr.training.cost import Clock, StartClock, StopClock, write_cost
+from otr.training.early_stopping import EarlyStopping, check_column
 from otr.training.environment import data_sha256, environment
 from otr.training.folder import (
     GrowingFiles,
@@ -79,6 +80,8 @@ def prepare(run: Run) -> Prepared:
         objective = objective_from_options(run.objective)
     except ValueError as error:
         raise UserError(str(error)) from None
+    if run.early_stopping is not None:
+        check_column(run.early_stopping.column, run.data.validation is not None)
     join_on_cpu({**training_defaults(run), **run.training})
     arguments = _arguments(run)
     lora = None
@@ -145,14 +148,18 @@ def _train(run: Run, restart: bool, progress: bool, trainers: list[OTRTrainer]) 
     with noted_signals() as signalled:
         stop = StopOnSignal(signalled)
         callbacks = run_callbacks(prepared, folder, clock, budget, progress)
+        early = _early_stopping(run, progress)
+        own = [stop] if early is None else [early, stop]
         with removed_if_refused(folder):
-            trainer = build_trainer(prepared, model, [*callbacks[:-1], stop, callbacks[-1]])
+            trainer = build_trainer(prepared, model, [*callbacks[:-1], *own, callbacks[-1]])
         trainers.append(trainer)
         trainer.guard.folder = folder / runs.SKIPPED
         trainer.stateful["clock"] = clock
         if budget is not None:
             trainer.progress_share = budget.share
             trainer.stateful["budget"] = budget
+        if early is not None:
+            trainer.stateful["early_stopping"] = early
         if trainer.is_world_process_zero():
             grown = GrowingFiles(folder / runs.METRICS, folder / runs.SAMPLES)
             trainer.stateful["files"] = grown
@@ -174,6 +181,12 @@ def _train(run: Run, restart: bool, progress: bool, trainers: list[OTRTrainer]) 
         write_cost(folder, clock, trainer, trainer.head_timer.seconds)
         save_model(trainer, folder / runs.MODEL)
     return folder
+
+
+def _early_stopping(run: Run, shown: bool) -> EarlyStopping | None:
+    if run.early_stopping is None:
+        return None
+    return EarlyStopping(**run.early_stopping.model_dump(), shown=shown)
 
 
 def _stopped_words(folder: Path) -> str:
