@@ -170,6 +170,11 @@ class OTRTrainer(ResumableTrainer):
             )
         if isinstance(config, SFTConfig):
             check_packing(config)
+            if config.activation_offloading and not torch.accelerator.is_available():
+                raise ValueError(
+                    "activation_offloading=True moves activations from an accelerator to the CPU, and "
+                    "there is no accelerator; leave it out"
+                )
         parallelism = getattr(config, "parallelism_config", None)
         if parallelism is not None and (parallelism.sp_enabled or parallelism.cp_enabled):
             raise ValueError(
