@@ -2,7 +2,7 @@
 
 import importlib.util
 import re
-import warnings
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from peft import LoraConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from otr import SFT, OTRTrainer, runs
+from otr.errors import UserError
 from otr.pretrained import load_model
 from otr.training.config import load_run
 from otr.training.pipeline import prepare
@@ -27,7 +28,7 @@ def run(
     kind: type[SFTTrainer], folder: Path, of: Any = None, peft: Any = None, **keywords: Any
 ) -> SFTTrainer:
     settings = {"max_steps": 4, "learning_rate": 1e-2} | keywords
-    objective = {"objective": SFT()} if kind is OTRTrainer else {}
+    objective: dict[str, Any] = {"objective": SFT()} if kind is OTRTrainer else {}
     made = kind(
         model=model() if of is None else of,
         args=arguments(folder, **settings),
@@ -92,9 +93,19 @@ def test_an_8_bit_optimizer_trains_as_in_trl_s_own_run(tmp_path: Path) -> None:
     )
     assert losses(ours) == pytest.approx(losses(theirs), rel=1e-4)
     assert losses(ours)[-1] < losses(ours)[0]
-    assert ours.optimizer is not None
-    states = [value for of_one in ours.optimizer.state.values() for value in of_one.values()]
+    optimizer: Any = ours.optimizer
+    states = [value for of_one in optimizer.state.values() for value in of_one.values()]
     assert torch.uint8 in {getattr(value, "dtype", None) for value in states}
+
+
+def test_an_optimizer_whose_package_is_missing_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    file = run_file(tmp_path)
+    with pytest.raises(UserError, match="training.optim: .*install `bitsandbytes`"):
+        prepare(load_run(file, ["training.optim=adamw_bnb_8bit"]))
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_adapter_on_four_bit_weights_trains_as_in_trl_s_own_run(tmp_path: Path) -> None:
@@ -128,18 +139,24 @@ def test_every_line_of_the_table_of_features_names_tests_that_exist() -> None:
             assert f"def {test}(" in source, f"{feature}: {file}::{test}"
 
 
-def test_every_switch_of_the_table_is_taken_by_a_run_file(tmp_path: Path) -> None:
-    runs.write_jsonl(tmp_path / "rows.jsonl", [{"prompt": "add 1 :", "completion": "ans 1"}] * 4)
-    (tmp_path / "run.yaml").write_text(
-        f"model: demo-weak\noutput_dir: {tmp_path / 'run'}\n"
-        f"data: {{train: {tmp_path / 'rows.jsonl'}, validation: {tmp_path / 'rows.jsonl'}}}\n"
+def run_file(folder: Path) -> Path:
+    runs.write_jsonl(folder / "rows.jsonl", [{"prompt": "add 1 :", "completion": "ans 1"}] * 4)
+    file = folder / "run.yaml"
+    file.write_text(
+        f"model: demo-weak\noutput_dir: {folder / 'run'}\n"
+        f"data: {{train: {folder / 'rows.jsonl'}, validation: {folder / 'rows.jsonl'}}}\n"
     )
+    return file
+
+
+def test_every_switch_of_the_table_is_taken_by_a_run_file(tmp_path: Path) -> None:
+    file = run_file(tmp_path)
     num_tried = 0
     for feature, switch, _ in rows():
         for override in re.findall(r"`([\w.]+=[^`]+)`", switch):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                prepared = prepare(load_run(tmp_path / "run.yaml", [override]))
+            if "bnb" in override and importlib.util.find_spec("bitsandbytes") is None:
+                continue
+            prepared = prepare(load_run(file, [override]))
             assert prepared.report.num_examples == 4, feature
             num_tried += 1
     assert num_tried >= 12

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from peft import LoraConfig
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 from trl.trainer.sft_config import SFTConfig
 
@@ -268,7 +268,20 @@ def _arguments(run: Run) -> SFTConfig:
             )
     if run.max_seconds is not None:
         check_budget(arguments)
+    _check_optimizer(arguments)
     return arguments
+
+
+def _check_optimizer(arguments: SFTConfig) -> None:
+    """Raise UserError where the optimizer's package is not installed, which training would find out
+    at its first step."""
+    try:
+        Trainer.get_optimizer_cls_and_kwargs(arguments)
+    except ImportError as error:
+        raise UserError(f"training.optim: {str(error).strip()[:300]}") from None
+    except (ValueError, AttributeError):
+        # Some ask for the model, which is not there yet.
+        return
 
 
 def training_defaults(run: Run) -> dict[str, Any]:
