@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: setup demo test bench gpu faults fuzz families harness soak scaling check-style fast oldest clean
+.PHONY: setup demo test bench gpu faults fuzz families harness soak scaling zero3 plugins trackers docs docs-check check-style fast oldest release-check clean
 
 setup: .venv/ready
 
@@ -30,6 +30,14 @@ oldest:
 	.venv-oldest/bin/pip install --quiet --no-deps --no-build-isolation -e .
 	.venv-oldest/bin/python -m pytest -n 2 tests/training tests/lm_head
 
+# The documentation site, into site/.
+docs: setup
+	$(BIN)/python -m website build
+
+# Every command that the pages mark to be run, as a reader would run them: a few minutes.
+docs-check: setup
+	$(BIN)/python -m website check
+
 # What the head costs beside other heads, on one thread: about half an hour. The figures go to
 # benchmarks/results/ and the README's table.
 bench: setup
@@ -51,6 +59,24 @@ harness: setup
 	$(BIN)/pip install --quiet --no-deps -r requirements/harness.txt
 	$(BIN)/pytest tests/evaluation/test_harness.py
 
+# DeepSpeed, and its tests; apart, since every import of transformers would load it from then on.
+zero3: setup
+	$(PYTHON) -m venv .venv-zero3
+	printf '%s\n' $(CURDIR)/src $(CURDIR)/.venv/lib/python3*/site-packages > $$(ls -d .venv-zero3/lib/python3*/site-packages)/otr.pth
+	DS_BUILD_OPS=0 .venv-zero3/bin/pip install --quiet --no-deps --no-build-isolation -r requirements/deepspeed.txt
+	.venv-zero3/bin/python -m pytest tests/training/test_many_processes.py
+
+# The plugin for axolotl, and the trackers that pins.txt leaves out, each in an environment beside
+# the development environment, whose packages it sees.
+BESIDE = $(abspath $(wildcard .venv/lib/python3*/site-packages))
+plugins trackers: %: setup
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/pip install --quiet --no-deps -r requirements/$*.txt
+	echo $(BESIDE) > $$(echo .venv-$*/lib/python3*/site-packages)/beside.pth
+	AXOLOTL_DO_NOT_TRACK=1 HF_HUB_OFFLINE=1 PYTHONPATH=src .venv-$*/bin/python -m pytest $(TESTS_$*)
+TESTS_plugins := tests/integrations/test_axolotl.py
+TESTS_trackers := tests/training/test_trackers.py
+
 # Training killed 50 times at random moments, at least 20 of them inside a save, and gone on with.
 faults: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m reliability kills
@@ -64,7 +90,8 @@ fuzz: setup
 # minutes on one core. The outcomes go to families/results.json and docs/models.md.
 families: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m families run
-# 10,000 steps through `otr train`, memory measured. Three minutes on a core of its own.
+
+# 10,000 steps through `otr train`, memory measured.
 soak: setup
 	OMP_NUM_THREADS=1 nice $(BIN)/python -m reliability soak
 
@@ -74,5 +101,19 @@ check-style: setup
 	$(BIN)/lint-imports
 	$(BIN)/pyright
 
+# The source distribution and the wheel, in dist/: built, judged as PyPI judges them, installed and run
+# without the extras; and the Dockerfile's lint.
+release-check: setup .venv-release/ready
+	rm -rf dist
+	$(BIN)/python -m hatchling build -d dist
+	.venv-release/bin/twine check --strict dist/*
+	.venv-release/bin/hadolint Dockerfile
+	$(BIN)/pytest tests/packaging
+
+.venv-release/ready: requirements/release.txt
+	$(PYTHON) -m venv .venv-release
+	.venv-release/bin/pip install --quiet --no-deps -r requirements/release.txt
+	touch $@
+
 clean:
-	rm -rf .venv .venv-oldest
+	rm -rf .venv .venv-* dist

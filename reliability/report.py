@@ -46,8 +46,10 @@ slope between all pairs of measurements (Theil and Sen), from the first tenth of
 
 ## Bad input that is refused
 
-Each ends with exit status 2, a message of a few lines that names file, line, field or setting and the way
-out, and nothing left behind. Counted by collecting the tests (`python -m reliability cases`).
+On the command line each ends with exit status 2, a message of a few lines that names file, line, field or
+setting and the way out, and nothing left behind; the others ask the functions beneath for such a message.
+Attacks are those of SECURITY.md, with what must go on working beside them. Counted by collecting the tests
+(`python -m reliability cases`).
 
 | of | tests |
 |---|---|

@@ -12,6 +12,31 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
         "num_hidden_layers": 36, "num_attention_heads": 16, "num_key_value_heads": 2,
         "tie_word_embeddings": True,
     }),
+    "Qwen2.5-0.5B": ("qwen2", {
+        "vocab_size": 151936, "hidden_size": 896, "intermediate_size": 4864,
+        "num_hidden_layers": 24, "num_attention_heads": 14, "num_key_value_heads": 2,
+        "tie_word_embeddings": True,
+    }),
+    "Qwen2.5-1.5B": ("qwen2", {
+        "vocab_size": 151936, "hidden_size": 1536, "intermediate_size": 8960,
+        "num_hidden_layers": 28, "num_attention_heads": 12, "num_key_value_heads": 2,
+        "tie_word_embeddings": True,
+    }),
+    "Qwen2.5-7B": ("qwen2", {
+        "vocab_size": 152064, "hidden_size": 3584, "intermediate_size": 18944,
+        "num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4,
+        "tie_word_embeddings": False,
+    }),
+    "Qwen3-4B": ("qwen3", {
+        "vocab_size": 151936, "hidden_size": 2560, "intermediate_size": 9728,
+        "num_hidden_layers": 36, "num_attention_heads": 32, "num_key_value_heads": 8,
+        "head_dim": 128, "tie_word_embeddings": True,
+    }),
+    "Qwen3-8B": ("qwen3", {
+        "vocab_size": 151936, "hidden_size": 4096, "intermediate_size": 12288,
+        "num_hidden_layers": 36, "num_attention_heads": 32, "num_key_value_heads": 8,
+        "head_dim": 128, "tie_word_embeddings": False,
+    }),
     "Llama-3.1-8B": ("llama", {
         "vocab_size": 128256, "hidden_size": 4096, "intermediate_size": 14336,
         "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,
@@ -26,6 +51,11 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
 """Model type and numbers, as in the `config.json` that each is published with."""
 
 LORA_RANK = 16
+
+
+def name_of(hub_id: str) -> str:
+    """The name here of a model on the hub: bases and their tuned offspring are built alike."""
+    return hub_id.split("/")[-1].removesuffix("-Instruct").removesuffix("-Base")
 
 
 @cache

@@ -4,6 +4,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from otr.integrations.fused_model import with_fused_head, without_fused_head
+    from otr.integrations.trainer_loss import objective_loss_func
     from otr.lm_head import HeadOutput, linear_loss, logits_loss
     from otr.objectives import DFT, OTR, SFT
     from otr.training.trainer import OTRTrainer
@@ -18,9 +20,23 @@ _HOMES = {
     "linear_loss": "otr.lm_head",
     "logits_loss": "otr.lm_head",
     "OTRTrainer": "otr.training.trainer",
+    "objective_loss_func": "otr.integrations.trainer_loss",
+    "with_fused_head": "otr.integrations.fused_model",
+    "without_fused_head": "otr.integrations.fused_model",
 }
 
-__all__ = ["DFT", "OTR", "SFT", "HeadOutput", "OTRTrainer", "linear_loss", "logits_loss"]
+__all__ = [
+    "DFT",
+    "OTR",
+    "SFT",
+    "HeadOutput",
+    "OTRTrainer",
+    "linear_loss",
+    "logits_loss",
+    "objective_loss_func",
+    "with_fused_head",
+    "without_fused_head",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -11,6 +11,7 @@ import torch
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
+    GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -21,6 +22,7 @@ from otr.runs import read_as
 
 _CONFIG = "config.json"
 _ADAPTER_CONFIG = "adapter_config.json"
+_GENERATION_CONFIG = "generation_config.json"
 
 _NOT_FROM_STRANGERS = ("megatron_config", "tokenizer_kwargs")
 """Fields of adapter_config.json that have a module imported, or say how to load yet another model.
@@ -82,6 +84,10 @@ def load_model(name: str, **options: Any) -> PreTrainedModel:
             f"model: {name} lacks {len(missing)} weights (first: {missing[0]}), which would be "
             "left random; it is not a complete causal language model"
         )
+    folder = Path(model_location(name))
+    if (folder / _ADAPTER_CONFIG).is_file() and (folder / _GENERATION_CONFIG).is_file():
+        # An adapter's generation ends where it learned to; transformers reads its base model's.
+        model.generation_config = GenerationConfig.from_pretrained(str(folder))
     return model
 
 

@@ -41,17 +41,30 @@ def read_rows(
 
     Raises: UserError with file and line if it is missing, empty or cannot be read.
     """
-    path = Path(source).expanduser()
-    if path.is_dir():
-        rows = _folder_rows(path, split)
-    elif path.exists() or _looks_like_a_path(source):
-        rows = _file_rows(path)
-    else:
-        rows = hub_rows(source, split, configuration, revision)
+    rows = iterated_rows(source, split=split, configuration=configuration, revision=revision)
     found = list(islice(rows, limit))
     if not found:
         raise UserError(f"{source}: holds no rows")
     return found
+
+
+def iterated_rows(
+    source: str,
+    *,
+    split: str = "train",
+    configuration: str | None = None,
+    revision: str | None = None,
+) -> Iterator[Row]:
+    """The same rows one after another, for data that need not be held as a whole; maybe none.
+
+    Raises: UserError with file and line if it is missing or cannot be read.
+    """
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return _folder_rows(path, split)
+    if path.exists() or _looks_like_a_path(source):
+        return _file_rows(path)
+    return hub_rows(source, split, configuration, revision)
 
 
 def _looks_like_a_path(source: str) -> bool:

@@ -214,13 +214,6 @@ def test_a_wrong_evaluation_is_refused(
     assert message in refused(words, folder, capsys)
 
 
-@pytest.mark.parametrize("words", [[], ["trian"], ["train"], ["train", "recipe.yaml", "--fast"]])
-def test_wrong_words_are_refused_by_the_parser(words: list[str]) -> None:
-    with pytest.raises(SystemExit) as exit_:
-        main(words)
-    assert exit_.value.code == 2
-
-
 def test_a_run_is_not_overwritten(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "recipe.yaml"]) == 0
     assert main(["train", "recipe.yaml"]) == 0

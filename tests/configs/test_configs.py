@@ -68,8 +68,7 @@ def test_fsdp2_is_what_the_processes_get(name: str, monkeypatch: pytest.MonkeyPa
 
 def test_deepspeed_knows_every_field_of_zero3() -> None:
     settings = json.loads((CONFIGS / "zero3.json").read_text())
-    named = load_config_from_file(str(CONFIGS / "zero3.yaml")).deepspeed_config
-    assert named["deepspeed_config_file"] == "configs/zero3.json"
+    assert launched("zero3.yaml").deepspeed_config_file == "configs/zero3.json"
     assert settings["zero_optimization"]["stage"] == 3
     zero = pytest.importorskip("deepspeed.runtime.zero.config")
     found = zero.DeepSpeedZeroConfig(**settings["zero_optimization"])

@@ -89,3 +89,13 @@ def test_a_formula_in_a_name_is_quoted_in_the_csv() -> None:
     assert figure.csv().splitlines() == [
         "method,value", "'=HYPERLINK(1),-1.5", "'@SUM,2", "OTR,3",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("field", ["model", "methods", "benchmarks", "verdicts", "untuned"])
+def test_results_that_lack_a_field_are_refused(study: Path, tmp_path: Path, field: str) -> None:
+    results = json.loads((study / "results.json").read_text())
+    del results[field]
+    (study / "results.json").write_text(json.dumps(results))
+    with pytest.raises(UserError, match=r"results\.json"):
+        write_report([study], tmp_path / "report.html")
+    assert not (tmp_path / "report.html").exists()

@@ -32,7 +32,12 @@ FLOAT32: dict[str, Any] = {"dtype": torch.float32, "learning_rate": 1e-4}
 ZERO3: dict[str, Any] = {
     **FLOAT32,
     "deepspeed": {
-        "zero_optimization": {"stage": 3, "stage3_gather_16bit_weights_on_model_save": True},
+        "zero_optimization": {
+            "stage": 3,
+            "stage3_gather_16bit_weights_on_model_save": True,
+            # However small: otherwise these weights would stay whole.
+            "stage3_param_persistence_threshold": 0,
+        },
         "zero_allow_untested_optimizer": True,
         "train_micro_batch_size_per_gpu": "auto",
         "train_batch_size": "auto",
@@ -112,7 +117,7 @@ def weights_of(trainer: OTRTrainer) -> dict[str, torch.Tensor]:
     """Whole weights, on every process."""
     wrapped = trainer.model_wrapped
     if trainer.is_deepspeed_enabled:
-        import deepspeed
+        import deepspeed  # pyright: ignore[reportMissingImports]
 
         inner = trainer.accelerator.unwrap_model(wrapped)
         with deepspeed.zero.GatheredParameters(list(inner.parameters())):
@@ -196,6 +201,19 @@ def guarded(folder: Path, split: str) -> None:
     path.write_text(json.dumps(moves.found))
 
 
+def resumed(folder: Path, split: str) -> None:
+    """Whether a run that goes on from its third step ends bit by bit as the one that wrote it."""
+    saved = {"save_strategy": "steps", "save_steps": 3}
+    whole = trainer_of(folder, split, "untied", **saved)
+    whole.train()
+    again = trainer_of(folder, split, "untied", **saved)
+    again.train(resume_from_checkpoint=str(folder / "trainer" / "checkpoint-3"))
+    ours, theirs = weights_of(whole), weights_of(again)
+    same = all(torch.equal(ours[name], theirs[name]) for name in ours)
+    path = folder / f"{split}-resumed-{again.args.process_index}.json"
+    path.write_text(json.dumps(same))
+
+
 def tensor_parallel(folder: Path) -> None:
     """What is said of a model whose head is split over the processes."""
     config = arguments(folder / "trainer", ddp_backend="gloo")
@@ -210,13 +228,15 @@ def main(folder: Path, *cases: str) -> None:
     if any(case.startswith("fsdp2") for case in cases):
         shard_on_cpu()
     if any(case.startswith("zero3") for case in cases):
-        import deepspeed
+        import deepspeed  # pyright: ignore[reportMissingImports]
 
         deepspeed.init_distributed("gloo")
     for case in cases:
         split, kind = case.split(":")
         if kind == "guarded":
             guarded(folder, split)
+        elif kind == "resumed":
+            resumed(folder, split)
         elif kind == "tensor-parallel":
             tensor_parallel(folder)
         else:

@@ -251,3 +251,27 @@ def test_formats_are_recognised_by_their_columns(present, kind, used):
 def test_real_files_read_without_settings(name, num_rows):
     read(DATA / name)
     assert len(read_rows(str(DATA / name))) == num_rows
+
+
+def test_a_resolved_data_section_reads_what_the_given_one_reads():
+    rows = [Row({"messages": [USER, ANSWER]}, "a, line 1")]
+    given = Data(train="a", messages="messages")
+    assert columns(rows, Data(**given.model_dump())) == columns(rows, given)
+
+
+def test_the_subset_and_version_of_a_hub_dataset_are_asked_for(monkeypatch):
+    asked = []
+
+    def load(path, **options):
+        asked.append((path, options))
+        return [{"text": "Hello"}]
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    data = Data(train="someone/some-data", configuration="all", revision="0a1b", split="train[:9]")
+    assert [row.values for row in read_rows(data.train, **data.place)] == [{"text": "Hello"}]
+    plain = Data(train="someone/some-data")
+    read_rows(plain.train, **plain.place)
+    assert asked == [
+        ("someone/some-data", {"split": "train[:9]", "name": "all", "revision": "0a1b"}),
+        ("someone/some-data", {"split": "train"}),
+    ]

@@ -8,10 +8,10 @@ import threading
 from pathlib import Path
 
 import pytest
-from otr.training.data import Row
 
 from otr import runs
 from otr.errors import UserError
+from otr.rows import Row
 from otr.training import shared_tokens
 from otr.training.config import Data
 from otr.training.shared_tokens import Tokens, once_a_machine

@@ -169,3 +169,12 @@ def test_a_cut_after_the_answers_loses_nothing():
     cut, report = tokenized(rows, tokenizer, max_length=len(ids) - 1, overlong="truncate")
     assert cut[0][1] == answer
     assert report.cut and not report.lost_end and not report.lost_answer
+
+
+def test_an_end_token_that_stands_for_unknown_text_too_still_ends_the_answer():
+    tokenizer = byte_level()
+    tokenizer.unk_token = tokenizer.eos_token
+    rows = [{"question": "How many?", "answer": "Five."}]
+    examples, report = tokenized(rows, tokenizer)
+    assert examples[0][1][-1] == tokenizer.eos_token_id
+    assert report.end_tokens == {"<|endoftext|>": 1} and not report.without_end

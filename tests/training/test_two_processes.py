@@ -129,6 +129,7 @@ def test_a_sharded_model_is_written_whole(resumed: Path, how: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
 def test_shards_are_read_only_once_their_hashes_are_right(resumed: Path) -> None:
     """Their metadata is a pickle, and could run anything."""
     metadata = resumed / "checkpoint-4" / "pytorch_model_fsdp_0" / ".metadata"

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from otr.commands.recipe import add_overrides
+
 _EXAMPLE = """example:
   otr compare study.yaml
   otr compare study.yaml seeds='[0, 1]' --jobs 1
@@ -25,9 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.epilog = _EXAMPLE
     parser.add_argument("study", help="the study file, YAML")
-    parser.add_argument(
-        "overrides", nargs="*", metavar="section.key=value", help="settings that replace the file's"
-    )
+    add_overrides(parser)
     parser.add_argument(
         "--jobs", type=int, metavar="N", help="runs at once (one a GPU; without GPUs one a core)"
     )

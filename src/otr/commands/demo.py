@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from otr import runs
 from otr.errors import UserError
 
 if TYPE_CHECKING:
@@ -86,6 +85,7 @@ def _study(regime: "Regime", folder: Path, quick: bool) -> "Study":
 
 
 def _report(folder: Path, studies: list[Path], comparisons: "list[Comparison]") -> None:
+    from otr import runs
     from otr.evaluation.table import table
     from otr.report.picture import draw_trade_off
     from otr.report.report import write_report
@@ -129,6 +129,7 @@ def _points(interval: list[float] | None) -> tuple[float, float] | None:
 def _rebuild(folder: Path) -> int:
     from tqdm import tqdm
 
+    from otr import runs
     from otr.demo import base_model_folder
     from otr.demo.pretraining import rebuild
 

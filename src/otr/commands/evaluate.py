@@ -12,7 +12,7 @@ _EXAMPLE = """example:
   otr eval runs/first --benchmark demo
   otr eval Qwen/Qwen2.5-3B --benchmark gsm8k=test.jsonl --limit 200 --output scores/base
   otr eval runs/first --benchmark gsm8k=test.jsonl --samples 8 --temperature 0.6
-  torchrun --nproc-per-node 4 -m otr.commands.main eval runs/first --benchmark gsm8k=test.jsonl
+  torchrun --nproc-per-node 4 -m otr eval runs/first --benchmark gsm8k=test.jsonl
 
 A run's scores.json and answers.jsonl are written into its folder. Answers are kept as they come, in
 answers.partial/: stopped (status 75) or killed, the same command goes on. With several processes,

@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from otr import runs
 from otr.errors import UserError, suggestion
 
 if TYPE_CHECKING:
@@ -67,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the token view, and write it as a page where one is asked for."""
+    from otr import runs
     from otr.quiet import quiet_libraries
     from otr.training.config import Data, apply_override, checked, load_run
 

@@ -1,21 +1,44 @@
 """The arguments of commands that read a run file."""
 
 import argparse
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from otr.training.config import Run, load_run
+from otr.errors import UserError
+
+if TYPE_CHECKING:
+    from otr.training.config import Run
 
 
 def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
     """The run file, and the settings that replace its own."""
     parser.add_argument("recipe", help="the run file, YAML")
+    add_overrides(parser)
+
+
+def add_overrides(parser: argparse.ArgumentParser) -> None:
+    """Settings that replace a file's own."""
     parser.add_argument(
-        "overrides", nargs="*", metavar="section.key=value", help="settings that replace the file's"
+        "overrides",
+        nargs="*",
+        default=[],
+        metavar="section.key=value",
+        help="settings that replace the file's",
     )
 
 
-def recipe_of(arguments: argparse.Namespace) -> Run:
+def recipe_of(arguments: argparse.Namespace) -> "Run":
     """The run file with its overrides applied.
 
     Raises: UserError that names file, line and key.
     """
+    from otr.training.config import load_run
+
+    if "=" in arguments.recipe and not Path(arguments.recipe).exists():
+        raise UserError(
+            f"{arguments.recipe}: the run file comes first, as in "
+            f"`otr {arguments.command} recipe.yaml {shlex.quote(arguments.recipe)}`"
+        )
+
     return load_run(arguments.recipe, arguments.overrides)

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-_BASES = {"demo": "strong", "demo-strong": "strong", "demo-mid": "mid", "demo-weak": "weak"}
+BASES = {"demo": "strong", "demo-strong": "strong", "demo-mid": "mid", "demo-weak": "weak"}
+"""The name of each embedded model, and its folder's."""
 
 
 def base_model_folder(name: str) -> Path | None:
@@ -11,6 +12,6 @@ def base_model_folder(name: str) -> Path | None:
     `demo` is `demo-strong`. All three share one architecture and tokenizer, and differ in how
     long they were trained.
     """
-    if name not in _BASES:
+    if name not in BASES:
         return None
-    return Path(__file__).parent / "bases" / _BASES[name]
+    return Path(__file__).parent / "bases" / BASES[name]

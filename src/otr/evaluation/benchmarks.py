@@ -8,6 +8,7 @@ from otr.demo import tasks
 from otr.errors import UserError, suggestion
 from otr.evaluation.questions import read_questions
 from otr.evaluation.sources import Source, source_of
+from otr.evaluation.workers import require_math_verify
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +75,8 @@ def load_benchmarks(names: list[str], limit: int | None = None) -> list[Benchmar
     hub, or `gsm8k=path.jsonl`), or a YAML file.
 
     `limit` keeps the first questions of each.
-    Raises: UserError if a name is unknown, given twice, or its data cannot be used.
+    Raises: UserError if a name is unknown, given twice, or its data cannot be used, or if its rule
+        needs a package that is not installed.
     """
     if not names:
         raise UserError(f"benchmark: name at least one, for example {DEMO}")
@@ -87,6 +89,9 @@ def load_benchmarks(names: list[str], limit: int | None = None) -> list[Benchmar
     if twice:
         raise UserError(f"benchmark: {twice[0]!r} is given twice; name it once")
     benchmarks = [_load(source) for source in sources]
+    if any(each.rule == "math" for each in benchmarks):
+        # Said before answers are generated, which may take hours.
+        require_math_verify()
     return [replace(each, questions=each.questions[:limit]) for each in benchmarks]
 
 

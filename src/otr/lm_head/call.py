@@ -27,6 +27,7 @@ class Call:
     num_tokens: Tensor
     return_rollouts: bool
     compaction: float | None
+    token_weights_T: Tensor | None = None
     reference_TD: Tensor | None = None
     reference_weight_VD: Tensor | None = None
 
@@ -39,7 +40,7 @@ class HeadOutput:
     """
 
     loss: Tensor
-    """Sum of the tokens' losses over the divisor; scalar, in nats, differentiable."""
+    """Sum of the tokens' losses, weighted where weights were given, over the divisor; scalar, in nats, differentiable."""
 
     log_prob: Tensor
     """log pi(y) in nats."""

@@ -43,6 +43,7 @@ def linear_loss(
     seed: int = 0,
     token_keys: Tensor | None = None,
     num_tokens: int | Tensor | None = None,
+    token_weights: Tensor | None = None,
     backend: str | None = None,
     return_rollouts: bool = False,
     compaction: float | str | None = None,
@@ -52,9 +53,9 @@ def linear_loss(
     """The loss of hidden states under a language-model head, without the full logits.
 
     z = softcap(logit_scale (hidden weight^T + bias)),  softcap(x) = c tanh(x / c)
-    loss = sum_t L_t / num_tokens,  L_t = -sum_v w_tv log softmax(z_t)_v
+    loss = sum_t u_t L_t / num_tokens,  L_t = -sum_v w_tv log softmax(z_t)_v
 
-    where the objective gives the weights w, held constant.
+    where the objective gives the weights w, held constant, and u are `token_weights`.
 
     Args:
         hidden: (T, D) floating; float32 under autocast is taken in autocast's dtype.
@@ -68,6 +69,9 @@ def linear_loss(
             order, number of processes and backend, as long as the logits agree.
         token_keys: (T,) int64, the identity of each token; 0..T-1 unless given.
         num_tokens: the divisor; the number of labels that are not ignored unless given.
+        token_weights: (T,) floating, a factor on each token's loss, 1 unless given; such as one
+            over the length of its sequence, with the number of sequences as `num_tokens`. It
+            gets no gradient, and the per-token answers are without it.
         backend: "reference" (autograd on the full logits, the truth), "chunked" (gradients in
             the forward pass, never a [T, V] tensor) or "triton" (chunked, with kernels of its
             own; CUDA only). None picks the fastest that fits: triton on CUDA, but for float64,
@@ -96,7 +100,7 @@ def linear_loss(
     hidden = _as_autocast(hidden)
     call = _call(
         hidden, weight.shape[0], labels, objective,
-        logit_scale, logit_softcap, seed, token_keys, num_tokens, return_rollouts,
+        logit_scale, logit_softcap, seed, token_keys, num_tokens, token_weights, return_rollouts,
         _compaction_bound(compaction, hidden, weight),
     )  # fmt: skip
     call = _with_reference(call, hidden, weight, reference_hidden, reference_weight)
@@ -115,6 +119,7 @@ def logits_loss(
     seed: int = 0,
     token_keys: Tensor | None = None,
     num_tokens: int | Tensor | None = None,
+    token_weights: Tensor | None = None,
     backend: str | None = None,
     return_rollouts: bool = False,
 ) -> HeadOutput:
@@ -131,7 +136,7 @@ def logits_loss(
         logits = logits + bias
     call = _call(
         logits, logits.shape[1], labels, objective,
-        logit_scale, logit_softcap, seed, token_keys, num_tokens, return_rollouts,
+        logit_scale, logit_softcap, seed, token_keys, num_tokens, token_weights, return_rollouts,
     )  # fmt: skip
     with _full_precision(logits):
         return _backend(backend, logits).logits_head(logits, call)
@@ -267,6 +272,7 @@ def _call(
     seed: int,
     token_keys: Tensor | None,
     num_tokens: int | Tensor | None,
+    token_weights: Tensor | None,
     return_rollouts: bool,
     compaction: float | None = None,
 ) -> Call:
@@ -278,6 +284,13 @@ def _call(
                 f"{name} must be int64 of shape ({len(rows)},), found {value.dtype} of shape "
                 f"{tuple(value.shape)}"
             )
+    if token_weights is not None and (
+        token_weights.shape != rows.shape[:1] or not token_weights.is_floating_point()
+    ):
+        raise ValueError(
+            f"token_weights must be floating of shape ({len(rows)},), found {token_weights.dtype} "
+            f"of shape {tuple(token_weights.shape)}"
+        )
     if logit_softcap is not None and not logit_softcap > 0:
         raise ValueError(f"logit_softcap must be above 0, found {logit_softcap}")
     # On an accelerator the look at the labels would make the host wait.
@@ -303,4 +316,5 @@ def _call(
         num_tokens=divisor,
         return_rollouts=return_rollouts,
         compaction=compaction,
+        token_weights_T=None if token_weights is None else token_weights.detach(),
     )

@@ -74,6 +74,22 @@ class Gradient:
     columns_RN: Tensor
     amounts_RN: Tensor
 
+    def times(self, factor_R: Tensor) -> "Gradient":
+        """The gradient of each row's loss times a factor: it is linear in its coefficients, which
+        are far fewer than the logits."""
+
+        def scaled(value_R: Tensor | None) -> Tensor | None:
+            return None if value_R is None else factor_R * value_R
+
+        return Gradient(
+            policy_R=factor_R * self.policy_R,
+            entropy_R=scaled(self.entropy_R),
+            rollout_R=scaled(self.rollout_R),
+            uniform_R=scaled(self.uniform_R),
+            columns_RN=self.columns_RN,
+            amounts_RN=factor_R[:, None] * self.amounts_RN,
+        )
+
 
 class Passes(Protocol):
     """One way to do the passes. Logits are contiguous, float32 or float64."""

@@ -41,17 +41,20 @@ def logits_head(logits_TV: Tensor, call: Call, log_rho_TV: Tensor | None = None)
     losses_T = -(found.weights_TV * log_pi_TV).sum(-1)
     if found.entropy_weight_T is not None:
         losses_T = losses_T + found.entropy_weight_T * (log_pi_TV.exp() * log_pi_TV).sum(-1)
-    loss = losses_T.sum() / call.num_tokens
+    factor_T = torch.ones_like(losses_T)
+    if call.token_weights_T is not None:
+        factor_T = call.token_weights_T[kept_T].to(losses_T)
+    loss = (factor_T * losses_T).sum() / call.num_tokens
     if found.loss_T is not None:
         # The value of one expression with the gradient of the other.
-        loss = loss + (found.loss_T.sum() / call.num_tokens - loss).detach()
+        loss = loss + ((factor_T * found.loss_T).sum() / call.num_tokens - loss).detach()
     anchor = call.objective.anchor
     if anchor is not None and log_rho_TV is not None:
         log_rho_TV = log_rho_TV[kept_T]
         pair = (log_pi_TV, log_rho_TV) if anchor.direction == "forward" else (log_rho_TV, log_pi_TV)
         # KL(exp(second) || exp(first)).
-        divergence = torch.nn.functional.kl_div(*pair, reduction="sum", log_target=True)
-        loss = loss + anchor.kl * divergence / call.num_tokens
+        terms_TV = torch.nn.functional.kl_div(*pair, reduction="none", log_target=True)
+        loss = loss + anchor.kl * (factor_T @ terms_TV.sum(-1)) / call.num_tokens
 
     label_weight_T = found.weights_TV.gather(1, labels_T[:, None])[:, 0]
     if anchor is not None and log_rho_TV is not None and anchor.direction == "forward":

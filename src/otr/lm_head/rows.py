@@ -19,6 +19,7 @@ class Rows:
     """What was found of each row."""
 
     losses_R: Tensor
+    """Times the tokens' weights, where there are some."""
     per_token: dict[str, Tensor]
     words_RK: Tensor | None
 
@@ -79,6 +80,10 @@ def _process(
         if anchor.direction == "forward":
             log_rho_R = reference_RV.gather(1, labels_R[:, None])[:, 0]
             label_weight_R = label_weight_R + anchor.kl * log_rho_R.exp()
+    factor_R = None
+    if call.token_weights_T is not None:
+        factor_R = call.token_weights_T[index].to(losses_R)
+        losses_R = factor_R * losses_R
     hit_rate_R = hit_rate(statistics, needs)
     rows = Rows(
         losses_R=losses_R,
@@ -94,11 +99,15 @@ def _process(
     )
     if gradient_RV is not None:
         gradient = _gradient(logits_RV, labels_R, weights, words_RK, needs, transform)
+        if factor_R is not None:
+            gradient = gradient.times(factor_R)
         if anchor is not None:
             assert reference_RV is not None and divergence_R is not None
             divergence.write_gradient(
                 logits_RV, reference_RV, divergence_R, sums, transform, anchor
             )
+            if factor_R is not None:
+                reference_RV *= factor_R[:, None]
         passes.write_gradient(logits_RV, gradient_RV, gradient, sums, transform, needs.temperature)
         if reference_RV is not None:
             gradient_RV += reference_RV

@@ -7,6 +7,7 @@ from typing import Any
 
 from otr import runs
 from otr.errors import UserError
+from otr.report.tracked import has_events, tracked_metrics
 
 _LONGEST_ERROR = 300
 
@@ -42,12 +43,15 @@ def read_groups(folders: list[Path]) -> list[Group]:
             groups.append(_study(folder))
         elif (folder / runs.CONFIG).is_file():
             single[folder.name] = [folder]
+        elif has_events(folder):
+            # The folders of a tracker are named after times, or all alike.
+            single[folder.name if folder.name not in single else str(folder)] = [folder]
         elif (folder / runs.STUDY).is_file():
             raise UserError(f"{folder}: the study is not finished; otr compare goes on with it")
         else:
             raise UserError(
-                f"{folder}: neither a run folder (with {runs.CONFIG}) nor a study folder (with "
-                f"{runs.RESULTS})"
+                f"{folder}: neither a run folder (with {runs.CONFIG}), nor a study folder (with "
+                f"{runs.RESULTS}), nor one with TensorBoard's event files"
             )
     if single:
         groups.append(Group(title="runs", results=None, run_folders=single))
@@ -97,7 +101,7 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
     """The training rows of a run's metrics; none where there are none."""
     path = folder / runs.METRICS
     if not path.is_file():
-        return []
+        return tracked_metrics(folder) if has_events(folder) else []
     return [row for row in runs.read_jsonl(path) if "loss" in row and type(row.get("step")) is int]
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from jinja2 import TemplateError
 from markupsafe import Markup
 
 from otr import runs
@@ -20,6 +21,9 @@ from otr.report.token_view import section as token_section
 _MOST_PROMPTS = 8
 _LONGEST_TEXT = 2000
 _LONGEST_NAME = 100
+_OF_DAMAGE = (
+    LookupError, TypeError, ValueError, AttributeError, ArithmeticError, TemplateError,
+)  # fmt: skip
 _GROUPS = ("in_domain", "out_of_domain", "retention")
 
 
@@ -68,7 +72,7 @@ def _whole_sections(group: Group, prefix: str) -> list[Section]:
         return _sections(group, prefix)
     except UserError:
         raise
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+    except _OF_DAMAGE as error:
         # What results.json and tokens.json hold is much, and all of it otr's own: there is no
         # field that may be otherwise.
         reason = clean(f"{type(error).__name__}: {error}", 200)

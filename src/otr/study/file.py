@@ -8,10 +8,10 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from otr.errors import UserError
-from otr.objectives import objective_from_options
 from otr.training.config import Run, Section, apply_override, checked, read_yaml
 
-_SET_BY_STUDY = ("objective", "seed", "output_dir")
+SET_BY_STUDY = ("objective", "seed", "output_dir")
+"""Sections of a run that its study decides, and that `base` leaves out."""
 
 GRPO = "grpo"
 """The method that is no objective: TRL's GRPOTrainer, rewarded by a benchmark's verifier."""
@@ -128,7 +128,7 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
         apply_override(document, override)
     study = checked(Study, document, str(path))
     base = document["base"]
-    for key in _SET_BY_STUDY:
+    for key in SET_BY_STUDY:
         if key in base:
             raise UserError(f"{path}: base.{key}: the study sets it for each run; leave it out")
     if "learning_rate" in (base.get("training") or {}):
@@ -161,6 +161,9 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
 def _check_method(options: dict[str, Any], *, is_first: bool) -> None:
     """Raise ValueError unless the options name a method, as far as that goes without its library."""
     if options.get("name") != GRPO:
+        # Here, since it brings torch, and shells ask this file for its keys.
+        from otr.objectives import objective_from_options
+
         objective_from_options(options)
         return
     if is_first:

@@ -1,8 +1,12 @@
 """Conversations as the chat template renders them, with the stretches that are learned."""
 
+import json
+import os
 import re
 from bisect import bisect_right
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -30,6 +34,37 @@ def chat_renderings(
     """
     if not conversation.supervised:
         return []
+    try:
+        return _renderings(conversation, tokenizer)
+    except UserError:
+        as_text = _with_arguments_as_text(conversation)
+        if as_text is None:
+            raise
+        # Some templates, DeepSeek's among them, take the arguments of calls as JSON text alone.
+        with suppress(UserError):
+            return _renderings(as_text, tokenizer)
+        raise
+
+
+def _with_arguments_as_text(conversation: Conversation) -> Conversation | None:
+    """The conversation with the arguments of its tool calls as JSON; None if it calls no tools."""
+    messages = []
+    for message in conversation.messages:
+        calls = [
+            call | {"function": call["function"] | {"arguments": _json(call)}}
+            for call in message.get("tool_calls", ())
+        ]
+        messages.append(message | {"tool_calls": calls} if calls else message)
+    if not any("tool_calls" in message for message in messages):
+        return None
+    return replace(conversation, messages=tuple(messages))
+
+
+def _json(call: dict[str, Any]) -> str:
+    return json.dumps(call["function"]["arguments"], ensure_ascii=False)
+
+
+def _renderings(conversation: Conversation, tokenizer: PreTrainedTokenizerBase) -> list[Rendering]:
     source = _source(conversation, tokenizer)
     if MARKER.search(source):
         return [_marked_rendering(conversation, tokenizer, source)]
@@ -40,7 +75,7 @@ def chat_renderings(
         together = [turn for turn in pending if whole.startswith(turn[1][: turn[2][1]])]
         pending = [turn for turn in pending if turn not in together]
         last = together[-1][0]
-        left_out = _left_out(conversation, last, whole)
+        left_out = _left_out(conversation, last, whole, tokenizer)
         for i, _, (start, end) in together:
             left_out |= _check_answer(conversation, i, whole[start:end])
         rendering = Rendering(
@@ -125,8 +160,29 @@ def _turn(
             "another template with training.chat_template_path, or set data.chat_template_kwargs, "
             "such as {enable_thinking: false}."
         )
-    end, _ = _end(text, len(text), special_texts(tokenizer))
+    end = _end_of_turn(conversation, i, text, tokenizer)
     return i, text, (len(prompt), max(end, len(prompt)))
+
+
+def _end_of_turn(
+    conversation: Conversation, i: int, text: str, tokenizer: PreTrainedTokenizerBase
+) -> int:
+    """Where the turn that ends a text ends, what the template adds once to the last one apart.
+
+    Phi-3's template closes a turn with <|end|>, and the whole with a line break and the end token:
+    generation has stopped before these.
+    """
+    special = special_texts(tokenizer)
+    end, token = _end(text, len(text), special)
+    before, earlier = _end(text, end - len(token), special)
+    if not token or not earlier or before == end - len(token):
+        return end
+    following = {"role": "user", "content": "?"}
+    longer = replace(conversation, messages=(*conversation.messages[: i + 1], following))
+    with suppress(UserError):
+        if not _rendered(longer, i + 2, tokenizer).startswith(text[:end]):
+            return before
+    return end
 
 
 def _end(text: str, stop: int, special: Sequence[str]) -> tuple[int, str]:
@@ -156,7 +212,10 @@ def _marked_rendering(
     special = special_texts(tokenizer)
     ending = re.compile(rf"\s*{re.escape(_end(text, len(text), special)[1])}")
     spans: list[Span] = []
+    asked = [_asked(conversation, i, text, tokenizer) for i in conversation.supervised]
     for start, stop in _supervised_marks(conversation, tokenizer, text, marks[0]):
+        # Some markers take in what the prompt for an answer has already, such as the role.
+        start = max([known for known in asked if start < known <= stop], default=start)
         end, token = _end(text, stop, special)
         if not token:
             # Markers around the content alone would never teach the model to stop.
@@ -167,7 +226,7 @@ def _marked_rendering(
         if start < end:
             spans.append((start, end))
     learned = "".join(text[start:end] for start, end in spans)
-    left_out = _left_out(conversation, last, text)
+    left_out = _left_out(conversation, last, text, tokenizer)
     for i in conversation.supervised:
         left_out |= _check_answer(conversation, i, learned, verb="mark as generated")
     if not spans:
@@ -175,6 +234,24 @@ def _marked_rendering(
     return Rendering(
         text=text, spans=tuple(spans), origin=conversation.origin, left_out=frozenset(left_out)
     )
+
+
+def _asked(
+    conversation: Conversation, i: int, text: str, tokenizer: PreTrainedTokenizerBase
+) -> int:
+    """How far a text is what the prompt for an answer has already; 0 if that cannot be said."""
+    if i == 0:
+        return 0
+    prompt = _rendered(conversation, i, tokenizer, add_generation_prompt=True)
+    if text.startswith(prompt):
+        return len(prompt)
+    before = _rendered(conversation, i, tokenizer)
+    if not text.startswith(before):
+        return 0
+    same = text[: len(os.path.commonprefix([prompt, text]))]
+    # Whole tokens only: `<think>` and `<tool_call>` begin alike.
+    last = [same.rfind(word) + len(word) for word in special_texts(tokenizer) if word in same]
+    return max((end for end in last if end > len(before)), default=0)
 
 
 def _supervised_marks(
@@ -226,12 +303,19 @@ def _check_answer(
     return set() if rendered else {"reasoning"}
 
 
-def _left_out(conversation: Conversation, last: int, text: str) -> set[str]:
+def _left_out(
+    conversation: Conversation, last: int, text: str, tokenizer: PreTrainedTokenizerBase
+) -> set[str]:
     names = [tool["function"].get("name", "") for tool in conversation.tools]
     context = [m["content"] for m in conversation.messages[:last] if m["role"] != "assistant"]
     left_out = set()
     if not all(contains(text, str(name)) for name in names):
         left_out.add("tools")
+    elif names:
+        # Calls hold a tool's name too.
+        with suppress(UserError):
+            without = _rendered(replace(conversation, tools=()), last + 1, tokenizer)
+            left_out |= {"tools"} if without == text else set()
     if not all(contains(text, content) for content in context):
         left_out.add("messages")
     return left_out

@@ -42,7 +42,7 @@ def chosen_examples(
 
     Raises: UserError as `token_views`.
     """
-    found = read_rows(data.train, split=data.split, limit=data.limit)
+    found = read_rows(data.train, limit=data.limit, **data.place)
     # A row alone must be recognised as the whole data is.
     present = dict.fromkeys(name for row in found for name in row.values)
     columns(found, data)

@@ -59,7 +59,8 @@ def columns(rows: Sequence[Row], data: Data) -> Columns:
                 raise UserError("data: a prompt of several columns has to be text, found messages")
             found = Columns(kind="messages", messages=prompt, completion=found.completion)
     if found.kind == "messages":
-        if "tools" in data.model_fields_set:
+        # A resolved file spells out the column that is looked for without being asked for.
+        if data.tools != Data.model_fields["tools"].default:
             _require(data.tools, present, rows[0].origin)
         found = Columns(
             kind="messages",

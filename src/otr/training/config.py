@@ -36,6 +36,12 @@ class Data(Section):
     split: str = "train"
     """The split to read from a hub id."""
 
+    configuration: str | None = None
+    """The subset to read from a hub id that has several."""
+
+    revision: str | None = None
+    """The version to read from a hub id, a commit; the newest unless given."""
+
     prompt: str | list[str] | None = None
     """Column of the prompt; several are joined by a blank line, empty ones left out."""
 
@@ -65,6 +71,24 @@ class Data(Section):
 
     limit: int | None = Field(default=None, ge=1)
     """Use only the first rows."""
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """Which rows of a hub id are meant, as keywords of `otr.rows`."""
+        return {
+            "split": self.split,
+            "configuration": self.configuration,
+            "revision": self.revision,
+        }
+
+
+class Loss(Section):
+    """How the tokens' losses are averaged."""
+
+    normalization: Literal["token", "sequence"] = "token"
+    """`token`: the mean over all supervised tokens of an optimizer step; `sequence`: over each
+    sequence's supervised tokens first, then over the sequences of the step. Packed documents are
+    sequences of their own."""
 
 
 class Samples(Section):
@@ -107,6 +131,9 @@ class Run(Section):
 
     objective: dict[str, Any] = {"name": "otr"}
     """`name`, and the options of that objective."""
+
+    loss: Loss = Loss()
+    """How the tokens' losses are averaged."""
 
     training: dict[str, Any] = {}
     """Any field of TRL's SFTConfig."""

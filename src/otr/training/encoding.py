@@ -92,10 +92,11 @@ class Encoder:
 
     @cached_property
     def special(self) -> frozenset[int]:
-        """The special tokens, the unknown one apart."""
+        """The special tokens, the unknown one apart, unless it is the end token too, as GPT-2's."""
         vocabulary = self.tokenizer.get_vocab()
         ids = {vocabulary[text] for text in special_texts(self.tokenizer) if text in vocabulary}
-        return frozenset(ids - {vocabulary.get(str(self.tokenizer.unk_token))})
+        unknown, end = self.tokenizer.unk_token, self.tokenizer.eos_token
+        return frozenset(ids if unknown == end else ids - {vocabulary.get(str(unknown))})
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of tokens, special ones included."""

@@ -95,7 +95,7 @@ def standing(folder: Path, resolved: Run, data_sha256: dict[str, str]) -> Standi
 
 def remove_run(folder: Path) -> None:
     """Remove what a run has written, and nothing else."""
-    for name in (runs.CHECKPOINTS, runs.MODEL, runs.SKIPPED, runs.PARTIAL):
+    for name in (runs.CHECKPOINTS, runs.MODEL, runs.SKIPPED, runs.TRACKERS, runs.PARTIAL):
         shutil.rmtree(folder / name, ignore_errors=True)
     for name in (
         runs.CONFIG, runs.ENVIRONMENT, runs.METRICS, runs.SAMPLES, runs.AUDIT, runs.COST,
@@ -128,8 +128,16 @@ def save_model(trainer: Trainer, folder: Path) -> None:
     if trainer.args.should_save:
         (aside / "training_args.bin").unlink(missing_ok=True)
         (aside / "README.md").unlink(missing_ok=True)
+        _save_stop_tokens(trainer, aside)
         aside.rename(folder)
     trainer.accelerator.wait_for_everyone()
+
+
+def _save_stop_tokens(trainer: Trainer, folder: Path) -> None:
+    """An adapter is saved without what ends its generation."""
+    config = getattr(trainer.accelerator.unwrap_model(trainer.model), "generation_config", None)
+    if config is not None and not (folder / "generation_config.json").exists():
+        config.save_pretrained(str(folder))
 
 
 class GrowingFiles:

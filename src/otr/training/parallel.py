@@ -1,10 +1,12 @@
 """What several processes may do to a model's weights, and what of it the fused head can follow."""
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from accelerate.utils.fsdp_utils import fsdp2_canonicalize_names
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
@@ -67,9 +69,10 @@ def prepared_reference(model: nn.Module, accelerator: Any) -> nn.Module:
             "before the loss has read it; use FSDP2, or train an adapter"
         )
     if getattr(accelerator, "is_fsdp2", False):
-        from trl.models import prepare_fsdp
+        from trl.models.utils import prepare_fsdp
 
-        return prepare_fsdp(model, accelerator).eval()
+        prepare_fsdp(model, accelerator)
+        return model.eval()
     return accelerator.prepare_model(model, evaluation_mode=True).eval()
 
 
@@ -102,9 +105,22 @@ def tensors_alone() -> Iterator[None]:
     before = os.environ.get(name)
     os.environ[name] = "1"
     try:
-        yield
+        with torch.serialization.safe_globals(_deepspeeds_own()):
+            yield
     finally:
         if before is None:
             del os.environ[name]
         else:
             os.environ[name] = before
+
+
+def _deepspeeds_own() -> list[Any]:
+    """What DeepSpeed's checkpoints hold besides tensors and plain values: its stage and scale."""
+    if "deepspeed" not in sys.modules:
+        return []
+    from deepspeed.runtime.fp16 import loss_scaler  # pyright: ignore[reportMissingImports]
+    from deepspeed.runtime.zero.config import (  # pyright: ignore[reportMissingImports]
+        ZeroStageEnum,
+    )
+
+    return [ZeroStageEnum, loss_scaler.LossScaler, loss_scaler.DynamicLossScaler]

@@ -45,7 +45,9 @@ from otr.training.memory import out_of_memory_words
 from otr.training.options import built
 from otr.training.progress import Metrics, Progress, SampleGenerations
 from otr.training.shared_tokens import Tokens, once_a_machine
+from otr.training.stop_tokens import stop_at
 from otr.training.tokens import TokenReport, tokenized_dataset
+from otr.training.trackers import check_trackers, local_trackers
 from otr.training.trainer import OTRTrainer
 
 _DECIDED_BY_DATA = (
@@ -97,11 +99,11 @@ def prepare(run: Run) -> Prepared:
 
 
 def _tokens(run: Run, tokenizer: PreTrainedTokenizerBase, max_length: int | None) -> Tokens:
-    rows = read_rows(run.data.train, split=run.data.split, limit=run.data.limit)
+    rows = read_rows(run.data.train, limit=run.data.limit, **run.data.place)
     train, report = tokenized_dataset(rows, run.data, tokenizer, max_length)
     validation = None
     if run.data.validation is not None:
-        rows = read_rows(run.data.validation, split=run.data.split)
+        rows = read_rows(run.data.validation, **run.data.place)
         validation, _ = tokenized_dataset(rows, run.data, tokenizer, max_length)
     return Tokens(train, validation, report)
 
@@ -140,12 +142,13 @@ def _train(run: Run, restart: bool, progress: bool, trainers: list[OTRTrainer]) 
             print(f"already trained: {folder}; --restart trains anew", file=sys.stderr)
         return folder
     model = loaded_model(prepared)
+    stop_at(model, prepared.report.end_tokens, prepared.tokenizer)
     found = audit(prepared.train_dataset, prepared.report, prepared.tokenizer)
     if progress:
         _announce(prepared, found, there)
     clock = Clock()
     budget = None if run.max_seconds is None else TimeBudget(clock, run.max_seconds)
-    with noted_signals() as signalled:
+    with noted_signals() as signalled, local_trackers(prepared.arguments.report_to, folder):
         stop = StopOnSignal(signalled)
         callbacks = run_callbacks(prepared, folder, clock, budget, progress)
         early = _early_stopping(run, progress)
@@ -266,6 +269,7 @@ def _arguments(run: Run) -> SFTConfig:
             raise UserError(
                 f"training.{option}: must be at least {low:g}, found {getattr(arguments, option)}"
             )
+    check_trackers(arguments.report_to)
     if run.max_seconds is not None:
         check_budget(arguments)
     _check_optimizer(arguments)
@@ -359,6 +363,7 @@ def build_trainer(
         reference_model=reference_model,
         args=arguments,
         objective=prepared.objective,
+        normalization=prepared.run.loss.normalization,
         compaction=prepared.run.compaction,
         max_skipped_steps=prepared.run.max_skipped_steps,
         train_dataset=prepared.train_dataset,

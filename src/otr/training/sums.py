@@ -18,7 +18,7 @@ _COLUMNS = {
 }
 """Logged column: the head's per-token field whose mean over supervised tokens it is."""
 
-_COUNTS = ("num_supervised", "num_seen", "aux_count")
+_COUNTS = ("num_supervised", "num_sequences", "num_seen", "aux_count")
 
 
 class Sums:
@@ -49,6 +49,10 @@ class Sums:
         if head.kept_fraction is not None:
             sums["kept_fraction"] += head.kept_fraction * num_supervised
 
+    def add_sequences(self, count: Tensor) -> None:
+        """The sequences of a micro-batch, where its loss is a mean over these."""
+        self._sums["num_sequences"] += count
+
     def add_aux_loss(self, loss: Tensor) -> None:
         """A micro-batch's load-balancing loss."""
         self._sums["aux_loss"] += loss.detach()
@@ -72,6 +76,8 @@ class Sums:
         counts = {name: total.pop(name, 0) for name in _COUNTS}
         aux_loss = total.pop("aux_loss", 0)
         means = {name: value / max(counts["num_supervised"], 1) for name, value in total.items()}
+        if counts["num_sequences"]:
+            means["loss"] = total["loss"] / counts["num_sequences"]
         if counts["aux_count"]:
             means["aux_loss"] = aux_loss / counts["aux_count"]
         means["num_seen"] = counts["num_seen"]

@@ -113,7 +113,8 @@ def tokenized_dataset(
     if not kept:
         raise UserError(
             f"data: none of the {len(rows)} rows is left: {len(fates.rows('unsupervised'))} with "
-            f"nothing to learn, {len(fates.rows('dropped'))} longer than training.max_length"
+            f"nothing to learn, {len(fates.rows('dropped'))} longer than "
+            f"training.max_length={max_length}\n{_way_out(examples, fates)}"
         )
     begin_id = tokenizer.bos_token_id
     _note(kept, begin_id if isinstance(begin_id, int) else None, fates)
@@ -132,6 +133,16 @@ def tokenized_dataset(
         end_tokens=dict(Counter(e.end_token for e in kept if e.end_token)),
         ignored_columns=tuple(name for name in present if name not in found.used),
         **{name: fates.rows(name) for name in FATES},
+    )
+
+
+def _way_out(examples: Sequence[Example], fates: _Fates) -> str:
+    if not (fates.rows("dropped") or fates.rows("cut")):
+        return "Only assistant turns without `weight: 0`, and completions, are learned; correct the rows."
+    lengths = [len(example.input_ids) for example in examples]
+    return (
+        f"They have {min(lengths)} to {max(lengths)} tokens: raise training.max_length to what the "
+        "memory allows, or shorten the rows."
     )
 
 

@@ -31,6 +31,7 @@ from otr.training.packing import check_documents_apart, check_packing
 from otr.training.parallel import check_sharding, check_unsplit, is_partitioned, prepared_reference
 from otr.training.reference_policy import check_reference, reference_states
 from otr.training.resumable import ResumableTrainer
+from otr.training.sequences import NORMALIZATIONS, num_sequences, sequence_weights
 from otr.training.sums import Sums
 from otr.training.token_keys import step_seed, token_keys
 
@@ -50,8 +51,8 @@ class OTRTrainer(ResumableTrainer):
 
         sum over supervised tokens of L_t / number of supervised tokens
 
-    over all micro-batches and processes of an optimizer step, without the logits of all tokens
-    ever being held. Each log line has, for every objective: loss, nll, entropy,
+    over all micro-batches and processes of an optimizer step, or with `normalization="sequence"`
+    the mean of each sequence's own mean, without the logits of all tokens ever being held. Each log line has, for every objective: loss, nll, entropy,
     mean_token_accuracy, hit_rate, reward, target_weight (means over supervised tokens, in nats
     where they have a unit), tokens_per_second, peak_memory_mb and num_tokens; and kept_fraction,
     the share of the head's gradient that was multiplied, where some could be left out. The
@@ -60,6 +61,8 @@ class OTRTrainer(ResumableTrainer):
 
     Args:
         objective: what to train; `OTR()` unless given.
+        normalization: "token", or "sequence": every sequence weighs the same, however long; packed
+            documents are sequences of their own. The other figures stay means over tokens.
         compaction: as for `otr.linear_loss`.
         reference_model: the model that an objective's anchor keeps this one near; while an adapter
             is trained it may be left out, and is this model with its adapter switched off.
@@ -80,6 +83,7 @@ class OTRTrainer(ResumableTrainer):
         self,
         *args: Any,
         objective: Objective | None = None,
+        normalization: str = "token",
         compaction: float | str | None = None,
         reference_model: nn.Module | None = None,
         max_skipped_steps: int = 3,
@@ -88,6 +92,11 @@ class OTRTrainer(ResumableTrainer):
         self.objective = OTR() if objective is None else objective
         if not isinstance(self.objective, Objective):
             raise ValueError(f"objective must be one of otr's, such as OTR(), found {objective!r}")
+        if normalization not in NORMALIZATIONS:
+            raise ValueError(
+                f"normalization must be one of {', '.join(NORMALIZATIONS)}, found {normalization!r}"
+            )
+        self.normalization = normalization
         check_compaction(compaction)
         self.compaction = compaction
         config = kwargs.get("args", args[1] if len(args) > 1 else None)
@@ -251,7 +260,8 @@ class OTRTrainer(ResumableTrainer):
         if mode == "eval":
             inputs = self._without_repeats(inputs, self.args.eval_batch_size)
         num_supervised = (inputs["labels"][:, 1:] != IGNORED).sum()
-        num_tokens = num_supervised if num_items_in_batch is None else num_items_in_batch
+        num_averaged = num_supervised if self._averages_tokens else num_sequences(inputs)
+        num_tokens = num_averaged if num_items_in_batch is None else num_items_in_batch
         step = self.state.global_step if mode == "train" else _EVALUATION_STEP
         seed = step_seed(self.args.seed, step)
         progress = self.progress_share() if mode == "train" else 1.0
@@ -265,6 +275,8 @@ class OTRTrainer(ResumableTrainer):
         if mode == "train":
             self.guard.saw(inputs, head)
 
+        if not self._averages_tokens:
+            self._sums[mode].add_sequences(num_averaged)
         # Zero, but with it the backward pass begins at the forward's output, where sharded and
         # data-parallel models have their hooks.
         loss = head.loss + 0 * outputs.logits.sum()
@@ -310,6 +322,7 @@ class OTRTrainer(ResumableTrainer):
         transform = self.logit_transform
         assert transform is not None
 
+        weights_T = None if self._averages_tokens else sequence_weights(inputs).flatten()
         reference: dict[str, Any] = {}
         if objective.anchor is not None:
             states, their_weight = reference_states(
@@ -337,6 +350,7 @@ class OTRTrainer(ResumableTrainer):
                     seed=seed,
                     token_keys=keys_NL.flatten(),
                     num_tokens=num_tokens,
+                    token_weights=weights_T,
                     compaction=self.compaction,
                     **reference,
                 )
@@ -378,6 +392,22 @@ class OTRTrainer(ResumableTrainer):
         rows = [{"input_ids": list(ids), "labels": list(ids)} for ids in documents]
         batch = without_repeats(self._prepare_inputs(self.data_collator(rows)), None)
         return self._model_inputs(batch)
+
+    @property
+    def _averages_tokens(self) -> bool:
+        return self.normalization == "token"
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
+        """What the loss of an optimizer step is divided by: its supervised tokens, or sequences."""
+        if self._averages_tokens:
+            return super()._get_num_items_in_batch(batch_samples, device)
+        # Counted by the trainer's own means, which knows of processes: a label for each sequence.
+        counts = [int(num_sequences(batch)) for batch in batch_samples]
+        stand_ins = [
+            {"labels": torch.zeros(n + 1).long(), "shift_labels": torch.zeros(n).long()}
+            for n in counts
+        ]
+        return super()._get_num_items_in_batch(stand_ins, device)
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
         """One micro-batch forward and backward."""

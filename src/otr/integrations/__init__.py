@@ -1,0 +1,1 @@
+"""The objectives in training code that is not ours: plain loops and other trainers."""
