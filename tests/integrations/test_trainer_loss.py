@@ -71,18 +71,19 @@ def test_a_plain_trainer_makes_the_updates_of_ours(
 
 def test_trls_own_trainer_takes_it_too_with_an_adapter(tmp_path: Path) -> None:
     runs = []
-    for kind, keywords in (
-        (OTRTrainer, {"objective": OTR(num_rollouts=32)}),
-        (SFTTrainer, {"compute_loss_func": (loss := objective_loss_func()), "callbacks": [loss]}),
-    ):
-        loss.objective = OTR(num_rollouts=32)
+    loss = objective_loss_func(OTR(num_rollouts=32))
+    keywords: dict[type[SFTTrainer], dict[str, Any]] = {
+        OTRTrainer: {"objective": OTR(num_rollouts=32)},
+        SFTTrainer: {"compute_loss_func": loss, "callbacks": [loss]},
+    }
+    for kind, own in keywords.items():
         torch.manual_seed(2)
         trainer = kind(
             model=get_peft_model(model(), LoraConfig(r=4, target_modules="all-linear")),
             args=arguments(tmp_path, max_steps=3),
             train_dataset=dataset(),
             processing_class=tokenizer(),
-            **keywords,
+            **own,
         )
         trainer.train()
         assert trainer.model is not None

@@ -7,8 +7,9 @@ import tomllib
 
 from tests.packaging.distributions import REPOSITORY
 
-NOT_EXTRAS = {"triton", "vllm"}
-"""torch brings triton where there is one; vLLM brings a torch of its own, and is left to the user."""
+NOT_EXTRAS = {"triton", "vllm", "axolotl", "tensorboard"}
+"""torch brings triton where there is one; vLLM and axolotl bring a torch of their own and, like
+trackers, are the user's to choose."""
 
 FOR_DEVELOPERS = {"docs", "dev"}
 """Extras of which the package itself imports nothing."""

@@ -84,7 +84,9 @@ class VllmEngine:
         # Not a dependency: the module is only there where it was installed.
         self.vllm: Any = import_module("vllm")
         self.tokenizer = tokenizer
-        self.num_positions = num_positions(AutoConfig.from_pretrained(location))
+        self.num_positions = num_positions(
+            AutoConfig.from_pretrained(location, trust_remote_code=False)
+        )
         try:
             own = GenerationConfig.from_pretrained(location)
         except OSError:

@@ -44,7 +44,6 @@ def model_config(name: str) -> PreTrainedConfig | None:
     if base is not None and not (Path(location) / "config.json").is_file():
         return model_config(base)
     try:
-        # Left open, transformers asks at the keyboard whether to run a model's code.
         return AutoConfig.from_pretrained(location, trust_remote_code=False)
     except (OSError, ValueError):
         return None
