@@ -52,6 +52,15 @@ def model_location(name: str) -> str:
     return name
 
 
+def adapter_base(name: str) -> str | None:
+    """Where the base model of an adapter's folder lies; None if the folder or hub id is a model.
+
+    Raises: UserError if the adapter's config would import something, or names no model.
+    """
+    path = Path(model_location(name)) / _ADAPTER_CONFIG
+    return _base_of(path) if path.is_file() else None
+
+
 def load_tokenizer(name: str, **options: Any) -> PreTrainedTokenizerBase:
     """A model's tokenizer.
 

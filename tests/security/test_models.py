@@ -124,6 +124,7 @@ def test_code_that_a_model_brings_is_not_run_and_nobody_is_asked(
         ["check", "recipe.yaml"],
         ["eval", "model", "--benchmark", "demo/in_domain", "--limit", "1"],
         ["inspect", "model", "--data", "rows.jsonl"],
+        ["export", "model", "-o", "out"],
     ],
 )
 def test_no_command_runs_a_model_s_code(words: list[str], folder: Path, asked: list[str]) -> None:

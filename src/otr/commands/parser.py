@@ -19,6 +19,7 @@ COMMANDS = {
     "train": "fine-tune a model as a run file says",
     "eval": "score a model or a run on benchmarks",
     "inspect": "show what each objective makes of every token of a row",
+    "export": "write a trained model as one folder, its adapter merged",
     "completion": "make a shell complete otr's words",
 }
 """Each is a module of this folder with `add_arguments(parser)` and `run(arguments) -> int`."""

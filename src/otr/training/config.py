@@ -4,7 +4,7 @@ import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from ruamel.yaml import YAML
@@ -104,6 +104,22 @@ class Samples(Section):
     """Longest answer, in tokens."""
 
 
+class EarlyStopping(Section):
+    """When to end a training before its last step."""
+
+    column: str
+    """A logged column: `eval_nll`, `eval_hit_rate`, `nll`, …"""
+
+    patience: int = Field(default=3, ge=1)
+    """Stop after so many log lines in a row without an improvement."""
+
+    min_delta: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """An improvement is more than this."""
+
+    better: Literal["lower", "higher"] | None = None
+    """Unless given, higher for accuracies, rates, rewards and weights, lower for all else."""
+
+
 class Run(Section):
     """One run: model, data, objective, training."""
 
@@ -129,6 +145,9 @@ class Run(Section):
     max_skipped_steps: int = Field(default=3, ge=1)
     """A step whose loss or gradient is not finite is not applied, and its batch is kept in
     `skipped/`; so many in a row end the run."""
+
+    early_stopping: EarlyStopping | None = None
+    """End the training when a logged column no longer improves; never unless given."""
 
     lora: dict[str, Any] | None = None
     """Any field of peft's LoraConfig; full fine-tuning unless given."""
@@ -269,10 +288,16 @@ def _line(document: Any, names: list[str]) -> str:
 
 def _fields(kind: type[BaseModel], sections: list[str]) -> list[str]:
     for section in sections:
-        inner = kind.model_fields[section].annotation
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+        annotation = kind.model_fields[section].annotation
+        found = [
+            inner
+            # An optional section is a union with None.
+            for inner in (annotation, *get_args(annotation))
+            if isinstance(inner, type) and issubclass(inner, BaseModel)
+        ]
+        if not found:
             return []
-        kind = inner
+        kind = found[0]
     return list(kind.model_fields)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from peft import LoraConfig
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 from trl.trainer.sft_config import SFTConfig
 
@@ -28,6 +28,7 @@ from otr.training.budget import UNREACHED_STEPS, TimeBudget, check_budget
 from otr.training.checkpoints import latest
 from otr.training.config import Run, to_yaml
 from otr.training.cost import Clock, StartClock, StopClock, write_cost
+from otr.training.early_stopping import EarlyStopping, check_column
 from otr.training.environment import data_sha256, environment
 from otr.training.folder import (
     GrowingFiles,
@@ -81,6 +82,8 @@ def prepare(run: Run) -> Prepared:
         objective = objective_from_options(run.objective)
     except ValueError as error:
         raise UserError(str(error)) from None
+    if run.early_stopping is not None:
+        check_column(run.early_stopping.column, run.data.validation is not None)
     join_on_cpu({**training_defaults(run), **run.training})
     arguments = _arguments(run)
     lora = None
@@ -148,14 +151,18 @@ def _train(run: Run, restart: bool, progress: bool, trainers: list[OTRTrainer]) 
     with noted_signals() as signalled, local_trackers(prepared.arguments.report_to or (), folder):
         stop = StopOnSignal(signalled)
         callbacks = run_callbacks(prepared, folder, clock, budget, progress)
+        early = _early_stopping(run, progress)
+        own = [stop] if early is None else [early, stop]
         with removed_if_refused(folder):
-            trainer = build_trainer(prepared, model, [*callbacks[:-1], stop, callbacks[-1]])
+            trainer = build_trainer(prepared, model, [*callbacks[:-1], *own, callbacks[-1]])
         trainers.append(trainer)
         trainer.guard.folder = folder / runs.SKIPPED
         trainer.stateful["clock"] = clock
         if budget is not None:
             trainer.progress_share = budget.share
             trainer.stateful["budget"] = budget
+        if early is not None:
+            trainer.stateful["early_stopping"] = early
         if trainer.is_world_process_zero():
             grown = GrowingFiles(folder / runs.METRICS, folder / runs.SAMPLES)
             trainer.stateful["files"] = grown
@@ -177,6 +184,12 @@ def _train(run: Run, restart: bool, progress: bool, trainers: list[OTRTrainer]) 
         write_cost(folder, clock, trainer, trainer.head_timer.seconds)
         save_model(trainer, folder / runs.MODEL)
     return folder
+
+
+def _early_stopping(run: Run, shown: bool) -> EarlyStopping | None:
+    if run.early_stopping is None:
+        return None
+    return EarlyStopping(**run.early_stopping.model_dump(), shown=shown)
 
 
 def _stopped_words(folder: Path) -> str:
@@ -259,7 +272,20 @@ def _arguments(run: Run) -> SFTConfig:
     check_trackers(arguments.report_to)
     if run.max_seconds is not None:
         check_budget(arguments)
+    _check_optimizer(arguments)
     return arguments
+
+
+def _check_optimizer(arguments: SFTConfig) -> None:
+    """Raise UserError where the optimizer's package is not installed, which training would find out
+    at its first step."""
+    try:
+        Trainer.get_optimizer_cls_and_kwargs(arguments)
+    except ImportError as error:
+        raise UserError(f"training.optim: {str(error).strip()[:300]}") from None
+    except (ValueError, AttributeError):
+        # Some ask for the model, which is not there yet.
+        return
 
 
 def training_defaults(run: Run) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import copy
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from otr.training.model_head import (
     probed_outputs,
     training_mode,
 )
+from otr.training.packing import check_documents_apart, check_packing
 from otr.training.parallel import check_sharding, check_unsplit, is_partitioned, prepared_reference
 from otr.training.reference_policy import check_reference, reference_states
 from otr.training.resumable import ResumableTrainer
@@ -133,11 +134,14 @@ class OTRTrainer(ResumableTrainer):
         """The share of the training that is done, between 0 and 1: what schedules follow."""
 
     def _measure(self, model: PreTrainedModel) -> None:
-        """How the model makes its logits, and whether it makes a router's loss."""
+        """How the model makes its logits, whether it keeps documents in one row apart, and whether
+        it makes a router's loss."""
         with training_mode(model):
             self.logit_transform = measured_transform(model)
             wanted = {"output_router_logits": True} if self.aux_loss_enabled else {}
             outputs = probed_outputs(model, **wanted)
+        if self.padding_free:
+            check_documents_apart(model, self._documents)
         makes_loss = isinstance(getattr(outputs, "aux_loss", None), Tensor)
         if self.aux_loss_enabled == makes_loss:
             return
@@ -173,6 +177,13 @@ class OTRTrainer(ResumableTrainer):
             raise ValueError(
                 "compute_loss_func would be a second objective; leave it out, or use SFTTrainer"
             )
+        if isinstance(config, SFTConfig):
+            check_packing(config)
+            if config.activation_offloading and not torch.accelerator.is_available():
+                raise ValueError(
+                    "activation_offloading=True moves activations from an accelerator to the CPU, and "
+                    "there is no accelerator; leave it out"
+                )
         parallelism = getattr(config, "parallelism_config", None)
         if parallelism is not None and (parallelism.sp_enabled or parallelism.cp_enabled):
             raise ValueError(
@@ -191,12 +202,14 @@ class OTRTrainer(ResumableTrainer):
     ) -> Any:
         """TRL's preparation, which cuts rows to `max_length` without a word; here with one."""
         named = (packing, formatting_func, dataset_name)
-        if packing or args.max_length is None or not isinstance(dataset, Dataset):
+        splits = packing and args.packing_strategy != "bfd"
+        if splits or args.max_length is None or not isinstance(dataset, Dataset):
             made = super()._prepare_dataset(dataset, processing_class, args, *named)
             _require_labels(made, dataset_name)
             return made
         whole = copy.copy(args)
         whole.max_length, whole.shuffle_dataset = None, False
+        named = (False, formatting_func, dataset_name)
         rows = super()._prepare_dataset(dataset, processing_class, whole, *named)
         assert isinstance(rows, Dataset)
         lengths = [len(row) for row in rows["input_ids"]]
@@ -204,12 +217,20 @@ class OTRTrainer(ResumableTrainer):
         named = (packing, None, dataset_name)
         kept = super()._prepare_dataset(rows, processing_class, args, *named)
         assert isinstance(kept, Dataset)
-        if not num_cut:
+        if packing or not num_cut:
             _require_labels(kept, dataset_name)
         cut = (
             f"max_length={args.max_length} cuts {num_cut} of {len(lengths)} rows of the "
             f"{dataset_name} data, the longest of {max(lengths, default=0)} tokens"
         )
+        if packing:
+            if num_cut:
+                warnings.warn(
+                    f"{cut}; raise max_length, or set packing_strategy='bfd_split', which puts what "
+                    "is cut off into rows of its own",
+                    stacklevel=4,
+                )
+            return kept
         if len(kept) == 0:
             raise ValueError(f"{cut}, and leaves nothing to learn in any; raise max_length")
         num_left_out = len(rows) - len(kept)
@@ -365,6 +386,12 @@ class OTRTrainer(ResumableTrainer):
         if self.aux_loss_enabled:
             model_inputs["output_router_logits"] = True
         return model_inputs
+
+    def _documents(self, documents: Sequence[Sequence[int]]) -> dict[str, Any]:
+        """What the model's forward gets for documents in one row."""
+        rows = [{"input_ids": list(ids), "labels": list(ids)} for ids in documents]
+        batch = without_repeats(self._prepare_inputs(self.data_collator(rows)), None)
+        return self._model_inputs(batch)
 
     @property
     def _averages_tokens(self) -> bool:
