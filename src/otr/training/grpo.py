@@ -32,9 +32,9 @@ from otr.training.pipeline import (
     loaded_model,
     prepare,
     run_callbacks,
-    training_defaults,
     write_head,
 )
+from otr.training.settings import training_defaults
 
 NAME = "grpo"
 

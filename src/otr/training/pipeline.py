@@ -1,30 +1,28 @@
 """From a run file to a run folder."""
 
 import copy
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from datasets import Dataset
 from peft import LoraConfig
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 from trl.trainer.sft_config import SFTConfig
 
 from otr import runs
 from otr.errors import ProcessLost, UserError
 from otr.objectives import Objective, objective_from_options, options_of
-from otr.pretrained import load_model, load_tokenizer
+from otr.pretrained import load_model
 from otr.redaction import without_secrets
 from otr.rows import read_rows
 from otr.signals import Stopped, noted_signals
 from otr.terminal import visible
 from otr.training.agreement import agreed
 from otr.training.audit import Audit, audit
-from otr.training.budget import UNREACHED_STEPS, TimeBudget, check_budget
+from otr.training.budget import TimeBudget
 from otr.training.checkpoints import latest
 from otr.training.config import Run, to_yaml
 from otr.training.cost import Clock, StartClock, StopClock, write_cost
@@ -44,19 +42,12 @@ from otr.training.lost_process import join_on_cpu, lost_process_words
 from otr.training.memory import out_of_memory_words
 from otr.training.options import built
 from otr.training.progress import Metrics, Progress, SampleGenerations
+from otr.training.settings import model_options, run_tokenizer, sft_config, training_defaults
 from otr.training.shared_tokens import Tokens, once_a_machine
 from otr.training.stop_tokens import stop_at
 from otr.training.tokens import TokenReport, tokenized_dataset
-from otr.training.trackers import check_trackers, local_trackers
+from otr.training.trackers import local_trackers
 from otr.training.trainer import OTRTrainer
-
-_DECIDED_BY_DATA = (
-    "assistant_only_loss",
-    "completion_only_loss",
-    "dataset_text_field",
-    "dataset_kwargs",
-    "truncation_mode",
-)
 
 
 @dataclass(frozen=True)
@@ -85,11 +76,11 @@ def prepare(run: Run) -> Prepared:
     if run.early_stopping is not None:
         check_column(run.early_stopping.column, run.data.validation is not None)
     join_on_cpu({**training_defaults(run), **run.training})
-    arguments = _arguments(run)
+    arguments = sft_config(run)
     lora = None
     if run.lora is not None:
         lora = built(LoraConfig, "lora", run.lora, task_type="CAUSAL_LM")
-    tokenizer = _tokenizer(run, arguments)
+    tokenizer = run_tokenizer(run, arguments)
     tokens = once_a_machine(
         lambda: _tokens(run, tokenizer, arguments.max_length), run.model_dump_json()
     )
@@ -225,7 +216,7 @@ def loaded_model(prepared: Prepared) -> PreTrainedModel:
     model = load_model(
         prepared.run.model,
         trust_remote_code=prepared.arguments.trust_remote_code,
-        **_model_options(prepared.arguments),
+        **model_options(prepared.arguments),
     )
     largest = max(max(row) for row in prepared.train_dataset["input_ids"])
     num_rows = model.get_input_embeddings().weight.shape[0]  # type: ignore[index]
@@ -235,114 +226,6 @@ def loaded_model(prepared: Prepared) -> PreTrainedModel:
             "tokenizer and weights do not belong together"
         )
     return model
-
-
-def _arguments(run: Run) -> SFTConfig:
-    for option in _DECIDED_BY_DATA:
-        if option in run.training:
-            raise UserError(
-                f"training.{option}: the `data:` section decides what is supervised and what "
-                "happens to long rows; leave it out"
-            )
-    packs = run.training.get("packing") or run.training.get("eval_packing")
-    arguments = built(
-        SFTConfig,
-        "training",
-        {**training_defaults(run), **run.training},
-        output_dir=str(Path(run.output_dir) / runs.CHECKPOINTS),
-        seed=run.seed,
-        loss_type="nll",
-        disable_tqdm=True,
-        # The rows are tokens that fit. TRL would look at each again, in one process while the others
-        # wait for it in a collective; packing them is quick.
-        dataset_kwargs=None if packs else {"skip_prepare_dataset": True},
-    )
-    num_started = int(os.environ.get("WORLD_SIZE", "1"))
-    if num_started != arguments.world_size:
-        raise UserError(
-            f"training: {num_started} processes were started, but {arguments.world_size} work "
-            "together, so each would write the same run; look at training.use_cpu and "
-            "training.ddp_backend"
-        )
-    for option, low in (("learning_rate", 0.0), ("per_device_train_batch_size", 1)):
-        if getattr(arguments, option) < low:
-            raise UserError(
-                f"training.{option}: must be at least {low:g}, found {getattr(arguments, option)}"
-            )
-    check_trackers(arguments.report_to)
-    if run.max_seconds is not None:
-        check_budget(arguments)
-    _check_optimizer(arguments)
-    return arguments
-
-
-def _check_optimizer(arguments: SFTConfig) -> None:
-    """Raise UserError where the optimizer's package is not installed, which training would find out
-    at its first step."""
-    try:
-        Trainer.get_optimizer_cls_and_kwargs(arguments)
-    except ImportError as error:
-        raise UserError(f"training.optim: {str(error).strip()[:300]}") from None
-    except (ValueError, AttributeError):
-        # Some ask for the model, which is not there yet.
-        return
-
-
-def training_defaults(run: Run) -> dict[str, Any]:
-    """Where our defaults differ from TRL's: every step is logged, to the run folder alone, and
-    16-bit arithmetic, recomputed activations and pinned memory are for accelerators."""
-    accelerator = torch.cuda.is_available()
-    defaults: dict[str, Any] = {} if run.max_seconds is None else {"max_steps": UNREACHED_STEPS}
-    defaults |= {
-        "report_to": "none",
-        "logging_steps": 1,
-        "save_total_limit": 2,
-        "gradient_checkpointing": accelerator,
-        "dataloader_pin_memory": accelerator,
-        # Without it, processes on a machine without accelerators would not find each other.
-        "use_cpu": not torch.accelerator.is_available(),
-    }
-    if not run.training.get("fp16"):
-        defaults["bf16"] = accelerator and torch.cuda.is_bf16_supported()
-    if run.data.validation is not None and "eval_strategy" not in run.training:
-        defaults |= {"eval_strategy": "steps", "eval_steps": 0.2}
-    return defaults
-
-
-def _tokenizer(run: Run, arguments: SFTConfig) -> PreTrainedTokenizerBase:
-    options = _model_options(arguments)
-    tokenizer = load_tokenizer(
-        run.model,
-        trust_remote_code=arguments.trust_remote_code,
-        **{name: options[name] for name in ("revision",) if name in options},
-    )
-    if arguments.eos_token is not None:
-        if arguments.eos_token not in tokenizer.get_vocab():
-            raise UserError(
-                f"training.eos_token: {arguments.eos_token!r} is not in the model's vocabulary"
-            )
-        tokenizer.eos_token = arguments.eos_token
-    if tokenizer.eos_token is None:
-        raise UserError(
-            "the model's tokenizer has no end token, so the model would never learn to stop; "
-            "set training.eos_token"
-        )
-    if arguments.chat_template_path is not None:
-        template = Path(arguments.chat_template_path)
-        if not template.is_file():
-            raise UserError(
-                f"training.chat_template_path: there is no file {str(template)!r}; give a Jinja "
-                "template file"
-            )
-        tokenizer.chat_template = template.read_text(encoding="utf-8")
-    return tokenizer
-
-
-def _model_options(arguments: SFTConfig) -> dict[str, Any]:
-    options = arguments.model_init_kwargs or {}
-    if not isinstance(options, dict):
-        raise UserError(f"training.model_init_kwargs: must be a section, found {options!r}")
-    return options
 
 
 def build_trainer(

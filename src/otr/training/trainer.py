@@ -1,13 +1,10 @@
 """TRL's SFTTrainer with the objective exchanged."""
 
-import copy
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from trl.trainer.sft_config import SFTConfig
@@ -27,9 +24,11 @@ from otr.training.model_head import (
     probed_outputs,
     training_mode,
 )
-from otr.training.packing import check_documents_apart, check_packing
+from otr.training.packing import check_documents_apart
 from otr.training.parallel import check_sharding, check_unsplit, is_partitioned, prepared_reference
+from otr.training.preparation import prepared_rows
 from otr.training.reference_policy import check_reference, reference_states
+from otr.training.refusals import check_settings
 from otr.training.resumable import ResumableTrainer
 from otr.training.sequences import NORMALIZATIONS, num_sequences, sequence_weights
 from otr.training.sums import Sums
@@ -39,9 +38,6 @@ _EVALUATION_STEP = -1
 
 _NOT_THE_MODELS = ("labels", "num_seen")
 """What of a micro-batch is not for the model's forward."""
-
-_LIKELIHOODS = ("nll", "chunked_nll")
-"""TRL's default loss in its newer and older releases, which the objective replaces."""
 
 
 class OTRTrainer(ResumableTrainer):
@@ -100,7 +96,7 @@ class OTRTrainer(ResumableTrainer):
         check_compaction(compaction)
         self.compaction = compaction
         config = kwargs.get("args", args[1] if len(args) > 1 else None)
-        self._refuse(config, kwargs)
+        check_settings(config, kwargs)
         check_unsplit(kwargs.get("model", args[0] if args else None), config)
         super().__init__(*args, **kwargs)
         check_sharding(self)
@@ -161,36 +157,6 @@ class OTRTrainer(ResumableTrainer):
             )
         self.aux_loss_enabled = False
 
-    @staticmethod
-    def _refuse(config: Any, kwargs: dict[str, Any]) -> None:
-        if isinstance(config, SFTConfig) and config.loss_type not in _LIKELIHOODS:
-            raise ValueError(
-                f"loss_type={config.loss_type!r} would be a second objective; leave it out and "
-                f"pass objective=DFT() for DFT"
-            )
-        if config is not None and config.label_smoothing_factor > 0:
-            raise ValueError(
-                f"label_smoothing_factor={config.label_smoothing_factor} would be a second "
-                "objective; set it to 0"
-            )
-        if kwargs.get("compute_loss_func") is not None:
-            raise ValueError(
-                "compute_loss_func would be a second objective; leave it out, or use SFTTrainer"
-            )
-        if isinstance(config, SFTConfig):
-            check_packing(config)
-            if config.activation_offloading and not torch.accelerator.is_available():
-                raise ValueError(
-                    "activation_offloading=True moves activations from an accelerator to the CPU, and "
-                    "there is no accelerator; leave it out"
-                )
-        parallelism = getattr(config, "parallelism_config", None)
-        if parallelism is not None and (parallelism.sp_enabled or parallelism.cp_enabled):
-            raise ValueError(
-                "context and sequence parallelism split a sequence before its rollouts can be "
-                "drawn; use data parallelism (DDP, FSDP) instead"
-            )
-
     def _prepare_dataset(
         self,
         dataset: Any,
@@ -200,53 +166,10 @@ class OTRTrainer(ResumableTrainer):
         formatting_func: Any,
         dataset_name: str,
     ) -> Any:
-        """TRL's preparation, which cuts rows to `max_length` without a word; here with one."""
-        named = (packing, formatting_func, dataset_name)
-        splits = packing and args.packing_strategy != "bfd"
-        if splits or args.max_length is None or not isinstance(dataset, Dataset):
-            made = super()._prepare_dataset(dataset, processing_class, args, *named)
-            _require_labels(made, dataset_name)
-            return made
-        whole = copy.copy(args)
-        whole.max_length, whole.shuffle_dataset = None, False
-        named = (False, formatting_func, dataset_name)
-        rows = super()._prepare_dataset(dataset, processing_class, whole, *named)
-        assert isinstance(rows, Dataset)
-        lengths = [len(row) for row in rows["input_ids"]]
-        num_cut = sum(length > args.max_length for length in lengths)
-        named = (packing, None, dataset_name)
-        kept = super()._prepare_dataset(rows, processing_class, args, *named)
-        assert isinstance(kept, Dataset)
-        if packing or not num_cut:
-            _require_labels(kept, dataset_name)
-        cut = (
-            f"max_length={args.max_length} cuts {num_cut} of {len(lengths)} rows of the "
-            f"{dataset_name} data, the longest of {max(lengths, default=0)} tokens"
-        )
-        if packing:
-            if num_cut:
-                warnings.warn(
-                    f"{cut}; raise max_length, or set packing_strategy='bfd_split', which puts what "
-                    "is cut off into rows of its own",
-                    stacklevel=4,
-                )
-            return kept
-        if len(kept) == 0:
-            raise ValueError(f"{cut}, and leaves nothing to learn in any; raise max_length")
-        num_left_out = len(rows) - len(kept)
-        if num_cut:
-            warnings.warn(
-                f"{cut}, and {num_left_out} rows have nothing left to learn; raise max_length, or "
-                "leave these rows out",
-                stacklevel=4,
-            )
-        elif num_left_out:
-            warnings.warn(
-                f"{num_left_out} of {len(rows)} rows of the {dataset_name} data have no label to "
-                "learn, and are left out; look at their masks",
-                stacklevel=4,
-            )
-        return kept
+        def prepare(rows: Any, args: SFTConfig, *named: Any) -> Any:
+            return super(OTRTrainer, self)._prepare_dataset(rows, processing_class, args, *named)
+
+        return prepared_rows(prepare, dataset, args, packing, formatting_func, dataset_name)
 
     def compute_loss(
         self,
@@ -435,14 +358,3 @@ class OTRTrainer(ResumableTrainer):
     def _mode(self) -> str:
         assert self.model is not None
         return "train" if self.model.training else "eval"
-
-
-def _require_labels(dataset: Any, name: str) -> None:
-    """Raise ValueError if a dataset at hand has labels, and all of them are masked."""
-    if not isinstance(dataset, Dataset) or "labels" not in dataset.column_names:
-        return
-    if not any(label != IGNORED for row in dataset for label in row["labels"]):  # type: ignore[index]
-        raise ValueError(
-            f"no row of the {name} data has a label to learn, so that the loss would always be 0; "
-            "look at the masks"
-        )

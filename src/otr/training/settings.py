@@ -1,0 +1,145 @@
+"""A run file's settings as the libraries take them: TRL's SFTConfig and the tokenizer."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerBase, Trainer
+from trl.trainer.sft_config import SFTConfig
+
+from otr import runs
+from otr.errors import UserError
+from otr.pretrained import load_tokenizer
+from otr.training.budget import UNREACHED_STEPS, check_budget
+from otr.training.config import Run
+from otr.training.options import built
+from otr.training.trackers import check_trackers
+
+_DECIDED_BY_DATA = (
+    "assistant_only_loss",
+    "completion_only_loss",
+    "dataset_text_field",
+    "dataset_kwargs",
+    "truncation_mode",
+)
+
+
+def sft_config(run: Run) -> SFTConfig:
+    """The `training:` section as TRL's SFTConfig, over our defaults.
+
+    Raises: UserError that names the setting that the user must change.
+    """
+    for option in _DECIDED_BY_DATA:
+        if option in run.training:
+            raise UserError(
+                f"training.{option}: the `data:` section decides what is supervised and what "
+                "happens to long rows; leave it out"
+            )
+    packs = run.training.get("packing") or run.training.get("eval_packing")
+    arguments = built(
+        SFTConfig,
+        "training",
+        {**training_defaults(run), **run.training},
+        output_dir=str(Path(run.output_dir) / runs.CHECKPOINTS),
+        seed=run.seed,
+        loss_type="nll",
+        disable_tqdm=True,
+        # The rows are tokens that fit. TRL would look at each again, in one process while the others
+        # wait for it in a collective; packing them is quick.
+        dataset_kwargs=None if packs else {"skip_prepare_dataset": True},
+    )
+    num_started = int(os.environ.get("WORLD_SIZE", "1"))
+    if num_started != arguments.world_size:
+        raise UserError(
+            f"training: {num_started} processes were started, but {arguments.world_size} work "
+            "together, so each would write the same run; look at training.use_cpu and "
+            "training.ddp_backend"
+        )
+    for option, low in (("learning_rate", 0.0), ("per_device_train_batch_size", 1)):
+        if getattr(arguments, option) < low:
+            raise UserError(
+                f"training.{option}: must be at least {low:g}, found {getattr(arguments, option)}"
+            )
+    check_trackers(arguments.report_to)
+    if run.max_seconds is not None:
+        check_budget(arguments)
+    _check_optimizer(arguments)
+    return arguments
+
+
+def _check_optimizer(arguments: SFTConfig) -> None:
+    """Raise UserError where the optimizer's package is not installed, which training would find out
+    at its first step."""
+    try:
+        Trainer.get_optimizer_cls_and_kwargs(arguments)
+    except ImportError as error:
+        raise UserError(f"training.optim: {str(error).strip()[:300]}") from None
+    except (ValueError, AttributeError):
+        # Some ask for the model, which is not there yet.
+        return
+
+
+def training_defaults(run: Run) -> dict[str, Any]:
+    """Where our defaults differ from TRL's: every step is logged, to the run folder alone, and
+    16-bit arithmetic, recomputed activations and pinned memory are for accelerators."""
+    accelerator = torch.cuda.is_available()
+    defaults: dict[str, Any] = {} if run.max_seconds is None else {"max_steps": UNREACHED_STEPS}
+    defaults |= {
+        "report_to": "none",
+        "logging_steps": 1,
+        "save_total_limit": 2,
+        "gradient_checkpointing": accelerator,
+        "dataloader_pin_memory": accelerator,
+        # Without it, processes on a machine without accelerators would not find each other.
+        "use_cpu": not torch.accelerator.is_available(),
+    }
+    if not run.training.get("fp16"):
+        defaults["bf16"] = accelerator and torch.cuda.is_bf16_supported()
+    if run.data.validation is not None and "eval_strategy" not in run.training:
+        defaults |= {"eval_strategy": "steps", "eval_steps": 0.2}
+    return defaults
+
+
+def run_tokenizer(run: Run, arguments: SFTConfig) -> PreTrainedTokenizerBase:
+    """The model's tokenizer with the end token and chat template that the run gives it.
+
+    Raises: UserError if it cannot be found, or lacks an end token.
+    """
+    options = model_options(arguments)
+    tokenizer = load_tokenizer(
+        run.model,
+        trust_remote_code=arguments.trust_remote_code,
+        **{name: options[name] for name in ("revision",) if name in options},
+    )
+    if arguments.eos_token is not None:
+        if arguments.eos_token not in tokenizer.get_vocab():
+            raise UserError(
+                f"training.eos_token: {arguments.eos_token!r} is not in the model's vocabulary"
+            )
+        tokenizer.eos_token = arguments.eos_token
+    if tokenizer.eos_token is None:
+        raise UserError(
+            "the model's tokenizer has no end token, so the model would never learn to stop; "
+            "set training.eos_token"
+        )
+    if arguments.chat_template_path is not None:
+        template = Path(arguments.chat_template_path)
+        if not template.is_file():
+            raise UserError(
+                f"training.chat_template_path: there is no file {str(template)!r}; give a Jinja "
+                "template file"
+            )
+        tokenizer.chat_template = template.read_text(encoding="utf-8")
+    return tokenizer
+
+
+def model_options(arguments: SFTConfig) -> dict[str, Any]:
+    """`training.model_init_kwargs`.
+
+    Raises: UserError if it is no section.
+    """
+    options = arguments.model_init_kwargs or {}
+    if not isinstance(options, dict):
+        raise UserError(f"training.model_init_kwargs: must be a section, found {options!r}")
+    return options
