@@ -16,11 +16,11 @@ demo: setup
 	$(BIN)/otr demo
 
 test: check-style
-	$(BIN)/pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
 # The quick half of the tests, for use while writing code.
 fast: setup
-	$(BIN)/pytest -n 2 -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m "not slow"
 
 # The trainer's tests on the oldest TRL and transformers that are supported.
 oldest:
