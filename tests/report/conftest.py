@@ -1,7 +1,6 @@
-"""A browser for the tests of pages, and a study whose every text is hostile."""
+"""A page of the browser that complains, and a study whose every text is hostile."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,22 +13,6 @@ from otr.objectives import DFT, OTR, SFT, options_of
 HOSTILE = "</script><img src=x onerror=alert(1)>\u202egnp.exe \U0001f600 \x00 " + "x" * 1_000_000
 BENCHMARKS = {"in_domain": ["demo/in_domain"], "out_of_domain": [], "retention": ["demo/retention"]}
 NAMES = ["demo/in_domain", "demo/retention", "demo/validation"]
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    found = next(
-        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-    )
-    if found is None:
-        pytest.skip("no Chromium was found")
-    arguments = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync"]  # fmt: skip
-    with api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=found, args=arguments)
-        yield opened
-        opened.close()
 
 
 @pytest.fixture

@@ -5,8 +5,6 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from tests.report.conftest import browser as browser
-
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
