@@ -108,6 +108,9 @@ def _wrong_yaml(block: Block) -> list[str]:
         document = YAML(typ="safe", pure=True).load(block.text)
     except YAMLError as error:
         return [f"{block.place}: {error}"]
+    if isinstance(document, dict):
+        # axolotl's own key, beside which its plugin takes a section of ours.
+        document.pop("plugins", None)
     keys = set(document) if isinstance(document, dict) else set()
     run, study = set(Run.model_fields), set(Study.model_fields)
     if {"title", "columns"} <= keys:
