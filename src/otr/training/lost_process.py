@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 from transformers import Trainer
 
 from otr import runs
@@ -43,10 +45,10 @@ def join_on_cpu(training: Mapping[str, Any]) -> None:
         return
     # Until all are there they load libraries, at different speeds: nobody is lost by being late.
     joining = timedelta(seconds=max(seconds, _JOINING_SECONDS))
-    store, rank, count = next(torch.distributed.rendezvous("env://", timeout=joining))
+    store, rank, count = next(rendezvous("env://", timeout=joining))
     # Processes that torchrun has started again may find the addresses of those before them there.
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    store = torch.distributed.PrefixStore(f"attempt_{attempt}", store)
+    store = PrefixStore(f"attempt_{attempt}", store)
     torch.distributed.init_process_group(
         "gloo", store=store, rank=rank, world_size=count, timeout=joining
     )
