@@ -28,7 +28,7 @@ from tests.training.hosts import (
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
-_STEPS = 16
+_STEPS = 40
 _ONE_MACHINE = ("--standalone", "--nproc-per-node=2")
 _TIMEOUT_SECONDS = 10
 
