@@ -2,6 +2,7 @@
 `grading` for docs/benchmarks.md."""
 
 import argparse
+import os
 import sys
 import tempfile
 from dataclasses import asdict
@@ -59,6 +60,8 @@ def main() -> int:
 def _kills(arguments: argparse.Namespace) -> int:
     from reliability.kills import survive
 
+    # The killed leave theirs behind, which is then removed for them.
+    os.environ["PYTHONWARNINGS"] = "ignore::UserWarning:multiprocessing.resource_tracker"
     with tempfile.TemporaryDirectory() as folder:
         outcome = survive(
             Path(folder), num_kills=arguments.kills, num_inside=arguments.inside,

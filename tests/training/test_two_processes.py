@@ -34,8 +34,8 @@ def launch(num_processes: int, program: str, *words: str, **variables: str) -> N
         cwd=Path(__file__).parents[2],
     )
     # Without the launcher's own traceback.
-    said = [line for line in ended.stderr.splitlines() if line.startswith("[rank")]
-    assert ended.returncode == 0, "\n".join(said[-60:]) or ended.stderr[-4000:]
+    said = ended.stderr.rpartition("\nTraceback (most recent call last):\n")[0]
+    assert ended.returncode == 0, (said or ended.stderr)[-6000:]
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from transformers import TrainerCallback
 from otr import OTR, OTRTrainer
 from otr.training.budget import TimeBudget
 from otr.training.cost import Clock
+from otr.training.lost_process import leave
 from tests.training.models import arguments, dataset, model, tokenizer
 
 
@@ -68,3 +69,4 @@ def main(folder: Path) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    leave()

@@ -10,6 +10,7 @@ import torch
 from transformers import TrainerCallback
 
 from otr import OTR, OTRTrainer
+from otr.training.lost_process import leave
 from tests.training.models import arguments, dataset, model, tokenizer
 
 
@@ -61,3 +62,4 @@ def main(folder: Path) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    leave()

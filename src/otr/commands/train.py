@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from otr.commands.recipe import add_recipe_arguments, recipe_of
+from otr.signals import Stopped
 
 _EXAMPLE = """example:
   otr train recipe.yaml objective.num_rollouts=64 training.learning_rate=2e-5
@@ -37,8 +38,14 @@ def run(arguments: argparse.Namespace) -> int:
 
     recipe = recipe_of(arguments)
     quiet_libraries()
+    from otr.training.lost_process import leave
     from otr.training.pipeline import train
 
-    folder = train(recipe, restart=arguments.restart)
+    try:
+        folder = train(recipe, restart=arguments.restart)
+    except Stopped:
+        leave()
+        raise
+    leave()
     print(f"trained: {folder / 'model'}", file=sys.stderr)
     return 0
