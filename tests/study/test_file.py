@@ -30,6 +30,11 @@ BASE: dict[str, Any] = {"model": "demo", "data": {"train": "rows.jsonl", "text":
         ({"seeds": [-1]}, ["seeds", "at least 0"]),
         ({"benchmark": {}}, ["benchmark", "did you mean 'benchmarks'"]),
         ({"validation": {"benchmark": "demo/in_domain"}}, ["flatter", "validation.benchmark"]),
+        ({"benchmarks": {"in_domain": ["a/sums.yaml", "b/sums.yaml=c.jsonl"]}}, ["as 'sums'"]),
+        (
+            {"validation": {"benchmark": "gsm8k=a"}, "benchmarks": {"in_domain": ["gsm8k=b"]}},
+            ["as 'gsm8k'", "YAML file"],
+        ),
         ({"base": BASE | {"seed": 3}}, ["base.seed", "leave it out"]),
         ({"base": BASE | {"objective": {"name": "otr"}}}, ["base.objective", "leave it out"]),
         ({"base": BASE | {"training": {"learning_rate": 1e-4}}}, ["learning_rates"]),

@@ -59,6 +59,31 @@ def test_a_job_is_finished_when_every_score_is_there(tmp_path: Path) -> None:
     assert job.is_finished
 
 
+OWN = """title: Sums
+data: {file: all.jsonl}
+columns: {question: question, reference: answer}
+prompt: {base: "{question} "}
+answer: {rule: number}
+"""
+
+
+def test_a_benchmark_file_is_scored_by_its_own_name_and_may_give_rewards(tmp_path: Path) -> None:
+    own = tmp_path / "sums.yaml"
+    own.write_text(OWN)
+    path = write_study(
+        tmp_path,
+        objectives=[{"name": "sft"}, {"name": "grpo", "reward": f"{own}=train.jsonl"}],
+        benchmarks={"in_domain": [f"{own}=test.jsonl"]},
+    )
+    *_, last = planned_jobs(load_study(path))
+    last.folder.mkdir(parents=True)
+    (last.folder / runs.SCORES).write_text(json.dumps({"sums": {}}))
+    assert last.missing_benchmarks == ["demo/validation"]
+    assert last.rewarded is not None
+    assert last.rewarded.verifier("It is 7.", "#### 7")
+    assert not last.rewarded.verifier("It is 8.", "#### 7")
+
+
 def test_a_study_may_grow_but_not_change_what_its_runs_share(tmp_path: Path) -> None:
     path = write_study(tmp_path)
     begin(load_study(path), restart=False)

@@ -190,6 +190,8 @@ def read_benchmark_file(path: Path) -> BenchmarkFile:
         found = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             found = f"no such field{suggestion(where[-1], _fields_at(where[:-1]))}"
+        elif problem["type"] == "missing":
+            found = "is missing; add it"
         raise UserError(f"{path}{line}: {'.'.join(where)}{': ' if where else ''}{found}") from None
 
 

@@ -13,6 +13,9 @@ from otr.evaluation.benchmark_file import (
 
 DEMO = "demo"
 
+_OWN = (".yaml", ".yml")
+"""How the name of a user's own benchmark file ends."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
@@ -33,6 +36,12 @@ class Source:
         return "symbols" if self.file is None else self.file.answer.rule
 
 
+def scored_name(benchmark: str) -> str:
+    """The key in scores.json of a benchmark named as on the command line; reads no file."""
+    family = benchmark.partition("=")[0]
+    return Path(family).stem if family.endswith(_OWN) else family
+
+
 def source_of(name: str) -> Source:
     """What `demo/longer`, `gsm8k`, `gsm8k=path.jsonl`, `own.yaml` or `own.yaml=path.jsonl` means.
 
@@ -42,7 +51,7 @@ def source_of(name: str) -> Source:
     if equals and not path:
         raise UserError(f"benchmark: say where {family} lies, as {family}=path/to/test.jsonl")
     data = Path(path).expanduser() if path else None
-    if family.endswith((".yaml", ".yml")):
+    if family.endswith(_OWN):
         return _own(Path(family).expanduser(), data)
     stem, slash, _ = family.partition("/")
     if stem == DEMO:
@@ -56,7 +65,7 @@ def source_of(name: str) -> Source:
 
 
 def _own(path: Path, data: Path | None) -> Source:
-    name = path.stem
+    name = scored_name(str(path))
     if name == DEMO or name in catalogue():
         raise UserError(f"{path}: {name!r} is a benchmark of our own; give the file another name")
     if not name.replace("_", "").replace("-", "").isalnum():

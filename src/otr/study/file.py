@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from otr.errors import UserError
+from otr.evaluation.sources import scored_name
 from otr.training.config import Run, Section, apply_override, checked, read_yaml
 
 SET_BY_STUDY = ("objective", "seed", "output_dir")
@@ -140,8 +141,8 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     checked(Run, base, f"{path}: base")
     named = [study.validation.benchmark]
     named += {name for names in study.benchmarks.groups().values() for name in names}
-    keys = [name.partition("=")[0] for name in named]
-    twice = {key for key in keys if keys.count(key) > 1} - {study.validation.benchmark}
+    keys = [scored_name(name) for name in named]
+    twice = {key for key in keys if keys.count(key) > 1}
     shared = {study.validation.benchmark} & {
         name for names in study.benchmarks.groups().values() for name in names
     }
@@ -152,8 +153,8 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
         )
     if twice:
         raise UserError(
-            f"{path}: benchmarks: {sorted(twice)[0]!r} is read from two files, and both would be "
-            "scored under that name; a benchmark can be named once in a study"
+            f"{path}: benchmarks: two would be scored as {sorted(twice)[0]!r}; describe one of them in a "
+            "YAML file with another name, as recipes/paper/gsm8k_validation.yaml does"
         )
     return study
 

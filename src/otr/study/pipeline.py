@@ -13,6 +13,7 @@ from otr.errors import UserError
 from otr.evaluation.benchmarks import load_benchmarks
 from otr.evaluation.comparison import Comparison, compare, read_answered, read_run
 from otr.evaluation.scored_run import complete_options
+from otr.evaluation.sources import scored_name
 from otr.objectives import objective_from_options
 from otr.redaction import redacted
 from otr.study.bar import Bar
@@ -25,7 +26,6 @@ from otr.study.plan import (
     planned_jobs,
     rewarded_of,
     run_of,
-    scored_name,
 )
 from otr.study.runner import default_num_processes, run_jobs
 

@@ -9,7 +9,7 @@ from typing import Any
 from otr import runs
 from otr.errors import UserError
 from otr.evaluation.answers import grade
-from otr.evaluation.sources import source_of
+from otr.evaluation.sources import scored_name
 from otr.study.file import GRPO, Study
 from otr.training.config import Run, differences, read_yaml, to_yaml, written
 
@@ -118,7 +118,7 @@ def rewarded_of(study: Study, options: dict[str, Any], run: Run) -> Rewarded | N
     first = study.objectives[0]
     rates = first.get("learning_rates", study.learning_rates)
     return Rewarded(
-        benchmark=scored_name(options.get("reward", study.validation.benchmark)),
+        benchmark=options.get("reward", study.validation.benchmark),
         seconds_of=()
         if run.max_seconds is not None
         else tuple(Path(run_of(study, first, rate, run.seed).output_dir) for rate in rates),
@@ -197,11 +197,6 @@ def begin(study: Study, *, restart: bool) -> None:
 def own_options(options: dict[str, Any]) -> dict[str, Any]:
     """An objective's options without the study's word on its learning rates."""
     return {key: value for key, value in options.items() if key != "learning_rates"}
-
-
-def scored_name(benchmark: str) -> str:
-    """The key in scores.json of a benchmark named as on the command line."""
-    return source_of(benchmark).name
 
 
 def _shared(document: dict[str, Any]) -> dict[str, Any]:
