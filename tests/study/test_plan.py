@@ -64,6 +64,7 @@ data: {file: all.jsonl}
 columns: {question: question, reference: answer}
 prompt: {base: "{question} "}
 answer: {rule: number}
+max_new_tokens: 4
 """
 
 
