@@ -128,14 +128,15 @@ def _train(run: Run, restart: bool, progress: bool, trainers: list[OTRTrainer]) 
     if not restart:
         there = standing(folder, _resolved(prepared), data_sha256(_sources(run)))
     there = agreed(there, folder, prepared.arguments)
+    speaks = progress and prepared.arguments.process_index == 0
     if there.is_finished:
-        if progress:
+        if speaks:
             print(f"already trained: {folder}; --restart trains anew", file=sys.stderr)
         return folder
     model = loaded_model(prepared)
     stop_at(model, prepared.report.end_tokens, prepared.tokenizer)
     found = audit(prepared.train_dataset, prepared.report, prepared.tokenizer)
-    if progress:
+    if speaks:
         _announce(prepared, found, there)
     clock = Clock()
     budget = None if run.max_seconds is None else TimeBudget(clock, run.max_seconds)
