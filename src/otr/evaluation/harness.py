@@ -54,8 +54,7 @@ def harness_scores(
         }
         entries = {name: evaluated.entry_settings(each) for name, each in settings.items()}
         if not restart and all(
-            written.scores.get(name, {}).get(SETTINGS) == entry[SETTINGS]
-            for name, entry in entries.items()
+            written.has_score(name, entry[SETTINGS]) for name, entry in entries.items()
         ):
             say(f"{spec}: scored before; --restart does it anew")
             scores |= {name: written.scores[name] for name in entries}
