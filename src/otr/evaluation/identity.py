@@ -27,9 +27,7 @@ def model_digest(name: str) -> str:
     ours = (runs.SCORES, runs.ANSWERS)
     for path in sorted(folder.iterdir()):
         if path.suffix in _MODEL_FILES and path.name not in ours and path.is_file():
-            with open(path, "rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            whole.update(f"{path.name} {digest}\n".encode())
+            whole.update(f"{path.name} {runs.file_sha256(path)}\n".encode())
     if (base := adapter_base(str(folder))) is not None:
         whole.update(model_digest(base).encode())
     return whole.hexdigest()[:16]

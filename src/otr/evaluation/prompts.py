@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from otr.errors import UserError
+from otr.errors import UserError, first_line
 from otr.evaluation.benchmarks import Benchmark, Question
 from otr.evaluation.requests import Request
 from otr.runs import CONFIG, read_yaml
@@ -89,8 +89,7 @@ class Prompts:
             )
         except Exception as error:
             # A template is a program of the model's maker, and may raise anything.
-            reason = str(error).strip().splitlines() or [type(error).__name__]
-            raise UserError(f"the model's chat template refuses it: {reason[0][:200]}") from None
+            raise UserError(f"the model's chat template refuses it: {first_line(error)}") from None
 
 
 def _data_section(folder: Path) -> dict[str, Any]:

@@ -19,10 +19,10 @@ from otr.objectives import Objective
 from otr.training.model_head import (
     HeadTransform,
     fused_head,
+    in_mode,
     measured_transform,
     output_head,
     probed_outputs,
-    training_mode,
 )
 from otr.training.reference_policy import check_reference, reference_states
 from otr.training.token_keys import step_seed, token_keys
@@ -120,7 +120,7 @@ def with_fused_head(
     output_head(model)
     if objective.anchor is not None:
         check_reference(model, reference_model)
-    with training_mode(model):
+    with in_mode(model, training=True):
         transform = measured_transform(model)  # type: ignore[arg-type]
         coefficient = _router_coefficient(model)
     state = FusedHead(

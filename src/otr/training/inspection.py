@@ -24,7 +24,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from otr.errors import UserError
 from otr.lm_head import IGNORED, linear_loss
 from otr.objectives import Objective, options_of
-from otr.pretrained import load_model, load_tokenizer
+from otr.pretrained import check_vocabulary, load_model, load_tokenizer
 from otr.redaction import redacted
 from otr.runs import model_folder
 from otr.training.chosen_examples import ChosenExample, chosen_examples
@@ -98,12 +98,7 @@ class _Policy:
     def hidden(self, input_ids_T: Tensor) -> Tensor:
         """(T, D)."""
         inputs = input_ids_T[None].to(self.device)
-        num_words = self.model.get_input_embeddings().weight.shape[0]  # type: ignore[index]
-        if int(inputs.max()) >= num_words:
-            raise UserError(
-                f"model: its tokenizer makes token {int(inputs.max())}, but the model knows only "
-                f"{num_words}; tokenizer and weights do not belong together"
-            )
+        check_vocabulary(self.model, int(inputs.max()))
         with head_inputs(self.model) as seen:
             self.model(input_ids=inputs, attention_mask=torch.ones_like(inputs), use_cache=False)
         ((states, _),) = seen

@@ -210,15 +210,16 @@ def _probed(
 
 
 @contextmanager
-def training_mode(model: nn.Module) -> Iterator[None]:
-    """While open, the model is in training mode; each of its modules is as it was afterwards."""
+def in_mode(model: nn.Module, *, training: bool) -> Iterator[None]:
+    """While open, the model is in training or evaluation mode; each of its modules is as it was
+    afterwards."""
     before = {module: module.training for module in model.modules()}
-    model.train()
+    model.train(training)
     try:
         yield
     finally:
-        for module, training in before.items():
-            module.training = training
+        for module, was_training in before.items():
+            module.training = was_training
 
 
 def _fitted(seen_small: float, seen_large: float) -> HeadTransform:

@@ -15,7 +15,7 @@ from trl.trainer.sft_config import SFTConfig
 from otr import runs
 from otr.errors import ProcessLost, UserError
 from otr.objectives import Objective, objective_from_options, options_of
-from otr.pretrained import load_model
+from otr.pretrained import check_vocabulary, load_model
 from otr.redaction import without_secrets
 from otr.rows import read_rows
 from otr.signals import Stopped, noted_signals
@@ -218,13 +218,7 @@ def loaded_model(prepared: Prepared) -> PreTrainedModel:
         trust_remote_code=prepared.arguments.trust_remote_code,
         **model_options(prepared.arguments),
     )
-    largest = max(max(row) for row in prepared.train_dataset["input_ids"])
-    num_rows = model.get_input_embeddings().weight.shape[0]  # type: ignore[index]
-    if largest >= num_rows:
-        raise UserError(
-            f"model: its tokenizer makes token {largest}, but the model knows only {num_rows}; "
-            "tokenizer and weights do not belong together"
-        )
+    check_vocabulary(model, max(max(row) for row in prepared.train_dataset["input_ids"]))
     return model
 
 

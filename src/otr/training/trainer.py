@@ -19,10 +19,10 @@ from otr.training.memory import peak_memory_mb
 from otr.training.model_head import (
     HeadTransform,
     fused_head,
+    in_mode,
     measured_transform,
     output_head,
     probed_outputs,
-    training_mode,
 )
 from otr.training.packing import check_documents_apart
 from otr.training.parallel import check_sharding, check_unsplit, is_partitioned, prepared_reference
@@ -132,7 +132,7 @@ class OTRTrainer(ResumableTrainer):
     def _measure(self, model: PreTrainedModel) -> None:
         """How the model makes its logits, whether it keeps documents in one row apart, and whether
         it makes a router's loss."""
-        with training_mode(model):
+        with in_mode(model, training=True):
             self.logit_transform = measured_transform(model)
             wanted = {"output_router_logits": True} if self.aux_loss_enabled else {}
             outputs = probed_outputs(model, **wanted)
