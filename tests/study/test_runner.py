@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from otr import runs
+from otr.runs import read_yaml
 from otr.study import runner
 from otr.study.file import load_study
 from otr.study.plan import Job, planned_jobs
 from otr.study.runner import Progress, Stopped, do, last_row, run_jobs
-from otr.training.config import read_yaml
 from tests.study.studies import write_study
 
 

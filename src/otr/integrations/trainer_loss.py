@@ -21,7 +21,9 @@ class FollowTrainer(TrainerCallback):
     pass `with_fused_head` the trainer's seed.
     """
 
-    def on_step_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any):
+    def on_step_begin(
+        self, args: Any, state: Any, control: Any, model: Any = None, **_: Any
+    ) -> None:
         found = [
             part.__dict__["fused_head"]
             for part in model.modules()

@@ -14,6 +14,7 @@ from trl.trainer.sft_config import SFTConfig
 
 from otr import runs
 from otr.errors import ProcessLost, UserError
+from otr.lm_head import IGNORED
 from otr.objectives import Objective, objective_from_options, options_of
 from otr.pretrained import check_vocabulary, load_model
 from otr.redaction import without_secrets
@@ -284,7 +285,7 @@ def _sample_prompts(prepared: Prepared) -> list[list[int]]:
     dataset = prepared.validation_dataset or prepared.train_dataset
     prompts = []
     for row in dataset.select(range(min(2, len(dataset)))):
-        supervised = [label != -100 for label in row["labels"]]  # type: ignore[index]
+        supervised = [label != IGNORED for label in row["labels"]]  # type: ignore[index]
         # Plain text is supervised from its first token on; its opening words are the prompt.
         prompts.append(row["input_ids"][: supervised.index(True) or 8])  # type: ignore[index]
     return prompts
