@@ -28,7 +28,7 @@ from otr.training.config import Run
 from otr.training.cost import Clock, write_cost
 from otr.training.folder import check_folder, remove_run, removed_if_refused, save_model
 from otr.training.options import built
-from otr.training.pipeline import (
+from otr.training.prepared_run import (
     Prepared,
     loaded_model,
     prepare,
