@@ -8,7 +8,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from otr import SFT, OTRTrainer
-from otr.training.model_head import in_mode, measured_transform
+from otr.training.head_transform import measured_transform
+from otr.training.model_head import in_mode
 from tests.training.models import arguments, dataset, model, tokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -29,7 +29,8 @@ from otr.redaction import redacted
 from otr.runs import model_folder
 from otr.training.chosen_examples import ChosenExample, chosen_examples
 from otr.training.config import Data
-from otr.training.model_head import head_inputs, measured_transform, output_head
+from otr.training.head_transform import measured_transform
+from otr.training.model_head import head_inputs, output_head
 from otr.training.token_keys import step_seed, token_keys
 from otr.training.token_parts import token_parts
 from otr.training.words import Words
