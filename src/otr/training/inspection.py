@@ -114,6 +114,17 @@ class _Policy:
         self.transform.apply_(logits_TV)
         return logits_TV
 
+    def loss(
+        self, hidden_TD: Tensor, labels_T: Tensor, keys_T: Tensor, objective: Objective, seed: int
+    ) -> float:
+        """What the trainer's head answers for these tokens, in nats a token."""
+        head = linear_loss(
+            hidden_TD, self.weight, labels_T, objective, bias=self.bias,
+            logit_scale=self.transform.scale, logit_softcap=self.transform.softcap,
+            seed=seed, token_keys=keys_T, compaction="off",
+        )  # fmt: skip
+        return float(head.loss)
+
 
 @torch.no_grad()
 def example_view(
@@ -158,24 +169,18 @@ def example_view(
             policy.logits(hidden_TD[rows]), next_T[rows], keys_T[rows],
             [objective for objective, _ in shown], seed=draws_seed, word_text=text_of.shown,
         )  # fmt: skip
-    summaries = []
-    for index, (objective, their_notes) in enumerate(shown):
-        head = linear_loss(
-            hidden_TD, policy.weight, next_T, objective, bias=policy.bias,
-            logit_scale=policy.transform.scale, logit_softcap=policy.transform.softcap,
-            seed=draws_seed, token_keys=keys_T, compaction="off",
-        )  # fmt: skip
-        summaries.append(
-            {
-                "label": labels[index] if labels else label_of(objectives[index]),
-                "objective": options_of(objectives[index]),
-                "num_rollouts": objective.needs().num_rollouts or None,
-                "temperature": objective.needs().temperature,
-                "loss": float(head.loss),
-                "sum_of_losses": sum(part["objectives"][index]["loss"] for part in parts),
-                "notes": their_notes,
-            }
-        )
+    summaries = [
+        {
+            "label": labels[index] if labels else label_of(objectives[index]),
+            "objective": options_of(objectives[index]),
+            "num_rollouts": objective.needs().num_rollouts or None,
+            "temperature": objective.needs().temperature,
+            "loss": policy.loss(hidden_TD, next_T, keys_T, objective, draws_seed),
+            "sum_of_losses": sum(part["objectives"][index]["loss"] for part in parts),
+            "notes": their_notes,
+        }
+        for index, (objective, their_notes) in enumerate(shown)
+    ]
     by_token = dict(zip((positions + 1).tolist(), parts, strict=True))
     tokens = [
         {
