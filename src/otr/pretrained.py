@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from otr.demo import base_model_folder
-from otr.errors import UserError
+from otr.errors import UserError, first_line
 from otr.runs import read_as
 
 _CONFIG = "config.json"
@@ -91,6 +91,17 @@ def load_model(name: str, **options: Any) -> PreTrainedModel:
     return model
 
 
+def check_vocabulary(model: PreTrainedModel, largest: int) -> None:
+    """Raise UserError if the model has no embedding for the largest of some tokens."""
+    embeddings: Any = model.get_input_embeddings()
+    num_words = embeddings.weight.shape[0]
+    if largest >= num_words:
+        raise UserError(
+            f"model: its tokenizer makes token {largest}, but the model knows only {num_words}; "
+            "tokenizer and weights do not belong together"
+        )
+
+
 def _load(load: Any, what: str, name: str, **options: Any) -> Any:
     # Left open, transformers asks at the keyboard whether to run a model's code.
     options.setdefault("trust_remote_code", False)
@@ -103,7 +114,6 @@ def _load(load: Any, what: str, name: str, **options: Any) -> Any:
         raise
     except Exception as error:
         # transformers, safetensors and the hub client each raise their own kinds here.
-        reason = str(error).strip().splitlines() or [type(error).__name__]
         way_out = (
             "Give a folder saved with save_pretrained, a hub id that this machine can reach, "
             "or `demo` for the embedded model."
@@ -113,7 +123,7 @@ def _load(load: Any, what: str, name: str, **options: Any) -> Any:
                 "It brings code of its own, which is not run unless you trust it: "
                 "training.trust_remote_code=true"
             )
-        raise UserError(f"{what}: cannot load {name!r}: {reason[0][:300]}\n{way_out}") from error
+        raise UserError(f"{what}: cannot load {name!r}: {first_line(error)}\n{way_out}") from error
 
 
 def _check_files(folder: Path) -> None:

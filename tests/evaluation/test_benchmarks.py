@@ -8,7 +8,8 @@ import datasets
 import pytest
 
 from otr.errors import UserError
-from otr.evaluation.answers import extract
+from otr.evaluation import grade
+from otr.evaluation.answers import RULES
 from otr.evaluation.benchmark_file import benchmark_file, catalogue
 from otr.evaluation.benchmarks import Benchmark, load_benchmarks
 
@@ -83,8 +84,10 @@ def test_a_public_row_becomes_a_question_whose_reference_its_rule_reads(
         assert "{question}" not in text and "{options}" not in text and "None" not in text
     assert question.id.startswith(f"{name}/")
     assert benchmark.rule == described.answer.rule
-    if benchmark.rule != "code":
-        assert extract(question.reference, name)
+    if benchmark.rule in RULES:
+        assert RULES[benchmark.rule].of_reference(question.reference)
+    if benchmark.rule == "math":
+        assert grade(rf"\boxed{{{question.reference}}}", question.reference, name)
     assert described.source and described.title
 
 

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
 from otr import runs
+from otr.runs import read_yaml
+from otr.study import runner
 from otr.study.file import load_study
 from otr.study.plan import Job, planned_jobs
 from otr.study.runner import Progress, Stopped, do, last_row, run_jobs
-from otr.training.config import read_yaml
 from tests.study.studies import write_study
 
 
@@ -28,6 +30,26 @@ def state(folder: Path) -> dict[str, tuple[int, int]]:
     """Every file with its inode and time of change."""
     found = {str(path): path.stat() for path in folder.rglob("*") if path.is_file()}
     return {name: (stat.st_ino, stat.st_mtime_ns) for name, stat in found.items()}
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ("2,3", ["2", "3"]),
+        ("GPU-8932f937-d72c, MIG-1b2c", ["GPU-8932f937-d72c", "MIG-1b2c"]),
+        ("", []),
+        ("-1", ["-1"]),
+        (None, ["0", "1", "2"]),
+    ],
+)
+def test_runs_use_no_gpu_that_was_not_given(
+    given: str | None, found: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if given is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+    assert runner._devices() == found
 
 
 @pytest.mark.slow

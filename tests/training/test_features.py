@@ -15,7 +15,7 @@ from otr import SFT, OTRTrainer, runs
 from otr.errors import UserError
 from otr.pretrained import load_model
 from otr.training.config import load_run
-from otr.training.pipeline import prepare
+from otr.training.prepared_run import prepare
 from tests.training.models import arguments, dataset, model, tokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the study, and print what came out."""
+    from otr import runs
     from otr.quiet import quiet_libraries
     from otr.study.file import load_study
 
@@ -49,5 +50,5 @@ def run(arguments: argparse.Namespace) -> int:
     (comparison,) = run_studies([study], num_processes=arguments.jobs, restart=arguments.restart)
     print(table(comparison), end="")
     folder = Path(study.output_dir)
-    print(f"\nreport: {folder / 'report.html'}   numbers: {folder / 'results.json'}")
+    print(f"\nreport: {folder / runs.REPORT}   numbers: {folder / runs.RESULTS}")
     return 1 if comparison.failed else 0

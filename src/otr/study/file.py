@@ -9,7 +9,8 @@ from pydantic import Field, field_validator
 
 from otr.errors import UserError
 from otr.evaluation.sources import scored_name
-from otr.training.config import Run, Section, apply_override, checked, read_yaml
+from otr.runs import read_yaml
+from otr.training.config import Run, Section, apply_override, checked
 
 SET_BY_STUDY = ("objective", "seed", "output_dir")
 """Sections of a run that its study decides, and that `base` leaves out."""

@@ -100,7 +100,7 @@ def finish(study: Study, jobs: Sequence[Job]) -> Comparison:
 
 def _check(study: Study) -> None:
     """Find what no run could do with before the first one begins."""
-    from otr.training.pipeline import prepare
+    from otr.training.prepared_run import prepare
 
     names = [name for group in study.benchmarks.groups().values() for name in group]
     load_benchmarks([*dict.fromkeys(names), study.validation.benchmark], study.limit)

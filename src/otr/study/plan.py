@@ -11,7 +11,7 @@ from otr.errors import UserError
 from otr.evaluation.answers import grade
 from otr.evaluation.sources import scored_name
 from otr.study.file import GRPO, Study
-from otr.training.config import Run, differences, read_yaml, to_yaml, written
+from otr.training.config import Run, differences, to_yaml, written
 
 UNTUNED = "untuned"
 """The folder of the base model's scores."""
@@ -180,7 +180,7 @@ def begin(study: Study, *, restart: bool) -> None:
             f"output_dir: {folder} holds runs that are not a study's; give an empty or new folder"
         )
     if path.is_file() and not restart:
-        differing = differences(_shared(read_yaml(path)), _shared(written(study)))
+        differing = differences(_shared(runs.read_yaml(path)), _shared(written(study)))
         if differing:
             shown = "\n".join(f"  {line}" for line in differing[:5])
             raise UserError(

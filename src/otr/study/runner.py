@@ -61,7 +61,7 @@ def run_jobs(
     waiting = [job for job in jobs if not job.is_finished]
     progress = Progress(len(waiting))
     show(progress)
-    context = _context()
+    context, devices = _context(), _devices()
     active: dict[Any, tuple[BaseProcess, Job, int]] = {}
     slots = list(range(num_processes))
     with noted_signals() as stop, _threads_each(num_processes):
@@ -74,7 +74,8 @@ def run_jobs(
                 while slots and (ready := _ready(waiting, progress.running)):
                     job, slot = ready[0], slots.pop(0)
                     waiting.remove(job)
-                    process = context.Process(target=_process, args=(job, slot, os.getcwd()))
+                    device = devices[slot % len(devices)] if devices else ""
+                    process = context.Process(target=_process, args=(job, device, os.getcwd()))
                     process.start()
                     active[process.sentinel] = (process, job, slot)
                     progress.running.append(job)
@@ -152,6 +153,17 @@ def _context() -> Any:
     return context
 
 
+def _devices() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES has them: numbers, or names of
+    GPUs and of parts of one; none where all are hidden."""
+    import torch
+
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is None:
+        return [str(number) for number in range(torch.cuda.device_count())]
+    return [device for each in given.split(",") if (device := each.strip())]
+
+
 def _ended_well(process: BaseProcess, job: Job) -> bool:
     """Whether a process that has ended has done its job; if not, failed.json says why."""
     if process.exitcode == 0 and job.is_finished:
@@ -192,16 +204,14 @@ def _end(processes: list[BaseProcess]) -> None:
             process.join()
 
 
-def _process(job: Job, slot: int, folder: str) -> None:
-    """What a job's process does."""
+def _process(job: Job, device: str, folder: str) -> None:
+    """What a job's process does, on one GPU of `_devices` or on none."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # An orderly end, which gives back semaphores and temporary files.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_STOPPED))
     _end_with_parent()
     os.chdir(folder)
-    if devices := [d for d in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if d]:
-        slot = int(devices[slot % len(devices)]) if devices[0].isdigit() else slot
-    os.environ["CUDA_VISIBLE_DEVICES"] = str(slot)
+    os.environ["CUDA_VISIBLE_DEVICES"] = device
     failed = job.folder / runs.FAILED
     failed.unlink(missing_ok=True)
     log = _log(job)
