@@ -64,6 +64,7 @@ def run_jobs(
     context = _context()
     active: dict[Any, tuple[BaseProcess, Job, int]] = {}
     slots = list(range(num_processes))
+    num_workers = max(1, num_cores() // num_processes)
     with noted_signals() as stop, _threads_each(num_processes):
         try:
             while waiting or active:
@@ -74,7 +75,9 @@ def run_jobs(
                 while slots and (ready := _ready(waiting, progress.running)):
                     job, slot = ready[0], slots.pop(0)
                     waiting.remove(job)
-                    process = context.Process(target=_process, args=(job, slot, os.getcwd()))
+                    process = context.Process(
+                        target=_process, args=(job, slot, num_workers, os.getcwd())
+                    )
                     process.start()
                     active[process.sentinel] = (process, job, slot)
                     progress.running.append(job)
@@ -192,7 +195,7 @@ def _end(processes: list[BaseProcess]) -> None:
             process.join()
 
 
-def _process(job: Job, slot: int, folder: str) -> None:
+def _process(job: Job, slot: int, num_workers: int, folder: str) -> None:
     """What a job's process does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # An orderly end, which gives back semaphores and temporary files.
@@ -210,7 +213,7 @@ def _process(job: Job, slot: int, folder: str) -> None:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
         try:
-            do(job)
+            do(job, num_workers=num_workers)
         except Stopped:
             sys.exit(EXIT_STOPPED)
         except Exception as error:
@@ -249,8 +252,8 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def do(job: Job) -> None:
-    """Train, unless that was done before, and score on what is missing."""
+def do(job: Job, *, num_workers: int | None = None) -> None:
+    """Train, unless that was done before, and score on what is missing; `num_workers` grade."""
     from otr.quiet import quiet_libraries
 
     quiet_libraries()
@@ -264,7 +267,12 @@ def do(job: Job) -> None:
         else:
             _train_by_rewards(job.run, job.rewarded)
     evaluate(
-        job.model or str(job.folder), job.missing_benchmarks, limit=job.limit, output=job.folder
+        job.model or str(job.folder),
+        job.missing_benchmarks,
+        limit=job.limit,
+        output=job.folder,
+        run_code=job.run_code,
+        num_workers=num_workers,
     )
     if job.run is not None and not job.keep_model:
         shutil.rmtree(job.folder / runs.MODEL)
