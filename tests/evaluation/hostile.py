@@ -22,6 +22,9 @@ class Hostile:
 
     tests: str = ""
     wall_seconds: float = 60.0
+    takes_seconds: bool = False
+    """Whether it goes on until a limit on time or memory, which is the same for every user."""
+
     in_namespaces: bool = False
     """Whether it is stopped only there."""
 
@@ -71,7 +74,9 @@ HOSTILE = [
         detail="RuntimeError: can't start new thread",
     ),
     Hostile("takes_four_gigabytes", "x = bytearray(4 << 30)", ("memory",)),
-    Hostile("grows_until_memory_ends", "x = [0]\nwhile True: x += x", ("memory",)),
+    Hostile(
+        "grows_until_memory_ends", "x = [0]\nwhile True: x += x", ("memory",), takes_seconds=True
+    ),
     Hostile("formats_a_huge_text", "x = format(1, '2000000000d')", ("memory",)),
     Hostile(
         "keeps_memory_in_a_file_without_a_name",
@@ -82,14 +87,22 @@ HOSTILE = [
         "loops_for_a_minute",
         "import time\nend = time.monotonic() + 60\nwhile time.monotonic() < end: pass",
         ("cpu time",),
+        takes_seconds=True,
     ),
-    Hostile("sleeps_for_a_minute", "import time\ntime.sleep(60)", ("wall time",), wall_seconds=1.0),
+    Hostile(
+        "sleeps_for_a_minute",
+        "import time\ntime.sleep(60)",
+        ("wall time",),
+        wall_seconds=1.0,
+        takes_seconds=True,
+    ),
     Hostile(
         "ignores_signals",
         "import signal, time\nfor n in (signal.SIGTERM, signal.SIGALRM, signal.SIGXCPU):\n"
         "    signal.signal(n, signal.SIG_IGN)\n"
         "end = time.monotonic() + 60\nwhile time.monotonic() < end: pass",
         ("cpu time",),
+        takes_seconds=True,
     ),
     Hostile(
         "raises_its_own_limit",
@@ -253,6 +266,7 @@ HOSTILE = [
         "recurses_without_end",
         "import sys\nsys.setrecursionlimit(10 ** 9)\ndef f(): return f() + 1\nf()",
         ("memory", "crashed", "raised", "cpu time"),
+        takes_seconds=True,
     ),
     Hostile(
         "recurses_in_c",

@@ -7,10 +7,8 @@ import secrets
 import selectors
 import shutil
 import signal
-import site
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from otr.errors import UserError
+from otr.evaluation.python_library import python_library, temporary_folder
 
 Reason = Literal[
     "finished", "raised", "memory", "exited", "crashed", "killed", "cpu time", "wall time"
@@ -224,37 +223,16 @@ class _Ending:
 
 
 def _job(program: Program, limits: Limits, *, namespaces: bool) -> dict:
-    packages = [path for path in _package_folders() if os.path.isdir(path)]
+    library = python_library(namespaces=namespaces)
     return {
         "program": program.text,
         "tests": program.tests,
         "limits": asdict(limits),
         "namespaces": namespaces,
-        "packages": packages,
-        "readable": _outermost([*_SYSTEM_PATHS, *_python_folders(), *packages]),
+        "home": library.home,
+        "packages": library.packages,
+        "readable": library.readable,
     }
-
-
-_SYSTEM_PATHS = ["/usr", "/bin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache"]
-
-
-def _python_folders() -> list[str]:
-    return [os.path.realpath(path) for path in (sys.base_prefix, sys.base_exec_prefix)]
-
-
-def _package_folders() -> list[str]:
-    paths = sysconfig.get_paths()
-    found = [paths["purelib"], paths["platlib"], *site.getsitepackages()]
-    return list(dict.fromkeys(os.path.realpath(path) for path in found))
-
-
-def _outermost(paths: list[str]) -> list[str]:
-    """Those that exist and are not below another."""
-    kept: list[str] = []
-    for path in sorted({path for path in paths if os.path.exists(path)}):
-        if not any(path.startswith(other + "/") for other in kept):
-            kept.append(path)
-    return kept
 
 
 def _num_processors() -> int:
@@ -265,7 +243,7 @@ def _num_processors() -> int:
 
 def _launch(job: dict, limits: Limits) -> _Ending:
     began = time.monotonic()
-    folder = tempfile.mkdtemp(prefix="otr-sandbox-")
+    folder = tempfile.mkdtemp(prefix="otr-sandbox-", dir=temporary_folder())
     from_report, report = os.pipe()
     from_verdict, verdict = os.pipe()
     code = _LAUNCH.format(
@@ -279,7 +257,7 @@ def _launch(job: dict, limits: Limits) -> _Ending:
             stderr=subprocess.PIPE,
             pass_fds=(report, verdict),
             cwd="/",
-            env=_environment(),
+            env=_environment(job["home"]),
             start_new_session=True,
         )
     finally:
@@ -307,11 +285,12 @@ def _launch(job: dict, limits: Limits) -> _Ending:
     )
 
 
-def _environment() -> dict[str, str]:
+def _environment(home: str | None) -> dict[str, str]:
     # The same answer gets the same grade: sets of strings have the same order each time.
     fixed = {"PYTHONHASHSEED": "0", "LANG": "C.UTF-8"}
     libraries = os.environ.get("LD_LIBRARY_PATH")
-    return fixed | ({"LD_LIBRARY_PATH": libraries} if libraries else {})
+    given = {"LD_LIBRARY_PATH": libraries, "PYTHONHOME": home}
+    return fixed | {name: value for name, value in given.items() if value}
 
 
 def _send(number: int, job: dict) -> None:
