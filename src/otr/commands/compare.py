@@ -1,6 +1,7 @@
 """`otr compare`: which objective, on your model and data, with error bars."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from otr.commands.recipe import add_overrides
@@ -32,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--jobs", type=int, metavar="N", help="runs at once (one a GPU; without GPUs one a core)"
     )
     parser.add_argument(
+        "--run-code", action="store_true", help="run answers that are programs, in a sandbox"
+    )
+    parser.add_argument(
         "--restart", action="store_true", help="run everything anew that the folder already holds"
     )
 
@@ -47,7 +51,13 @@ def run(arguments: argparse.Namespace) -> int:
     from otr.evaluation.table import table
     from otr.study.pipeline import run_studies
 
-    (comparison,) = run_studies([study], num_processes=arguments.jobs, restart=arguments.restart)
+    (comparison,) = run_studies(
+        [study],
+        num_processes=arguments.jobs,
+        restart=arguments.restart,
+        run_code=arguments.run_code,
+        say=lambda line: print(line, file=sys.stderr),
+    )
     print(table(comparison), end="")
     folder = Path(study.output_dir)
     print(f"\nreport: {folder / runs.REPORT}   numbers: {folder / runs.RESULTS}")

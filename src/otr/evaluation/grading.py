@@ -100,7 +100,8 @@ def grade_alone(output: str, reference: str, source: Source) -> bool:
     rule = source.rule
     if rule == "code":
         raise UserError(
-            f"{source.name}: its answers are programs, which only `otr eval --run-code` runs"
+            f"{source.name}: its answers are programs, which are run only by `otr eval` and "
+            "`otr compare` with --run-code"
         )
     holds = bool(reference.strip()) if rule == "math" else RULES[rule].of_reference(reference)
     if not holds:

@@ -56,6 +56,7 @@ class Job:
     folder: Path
     benchmarks: tuple[str, ...]
     limit: int | None = None
+    run_code: bool = False
     run: Run | None = None
     model: str | None = None
     keep_model: bool = True
@@ -84,14 +85,15 @@ class Job:
         return not self.missing_benchmarks
 
 
-def planned_jobs(study: Study) -> list[Job]:
+def planned_jobs(study: Study, *, run_code: bool = False) -> list[Job]:
     """The base model's scores, then every run: a seed at a time, so that a study that is stopped
-    early has all objectives."""
+    early has all objectives. `run_code` allows their scoring to run answers that are programs."""
     folder = Path(study.output_dir)
     names = [name for group in study.benchmarks.groups().values() for name in group]
     shared: dict[str, Any] = {
         "benchmarks": (*dict.fromkeys(names), study.validation.benchmark),
         "limit": study.limit,
+        "run_code": run_code,
     }
     jobs = [Job(folder=folder / UNTUNED, model=study.base["model"], **shared)]
     trained = []

@@ -64,6 +64,7 @@ def run_jobs(
     context, devices = _context(), _devices()
     active: dict[Any, tuple[BaseProcess, Job, int]] = {}
     slots = list(range(num_processes))
+    num_workers = max(1, num_cores() // num_processes)
     with noted_signals() as stop, _threads_each(num_processes):
         try:
             while waiting or active:
@@ -75,7 +76,9 @@ def run_jobs(
                     job, slot = ready[0], slots.pop(0)
                     waiting.remove(job)
                     device = devices[slot % len(devices)] if devices else ""
-                    process = context.Process(target=_process, args=(job, device, os.getcwd()))
+                    process = context.Process(
+                        target=_process, args=(job, device, num_workers, os.getcwd())
+                    )
                     process.start()
                     active[process.sentinel] = (process, job, slot)
                     progress.running.append(job)
@@ -204,7 +207,7 @@ def _end(processes: list[BaseProcess]) -> None:
             process.join()
 
 
-def _process(job: Job, device: str, folder: str) -> None:
+def _process(job: Job, device: str, num_workers: int, folder: str) -> None:
     """What a job's process does, on one GPU of `_devices` or on none."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # An orderly end, which gives back semaphores and temporary files.
@@ -220,7 +223,7 @@ def _process(job: Job, device: str, folder: str) -> None:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
         try:
-            do(job)
+            do(job, num_workers=num_workers)
         except Stopped:
             sys.exit(EXIT_STOPPED)
         except Exception as error:
@@ -259,8 +262,8 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def do(job: Job) -> None:
-    """Train, unless that was done before, and score on what is missing."""
+def do(job: Job, *, num_workers: int | None = None) -> None:
+    """Train, unless that was done before, and score on what is missing; `num_workers` grade."""
     from otr.quiet import quiet_libraries
 
     quiet_libraries()
@@ -274,7 +277,12 @@ def do(job: Job) -> None:
         else:
             _train_by_rewards(job.run, job.rewarded)
     evaluate(
-        job.model or str(job.folder), job.missing_benchmarks, limit=job.limit, output=job.folder
+        job.model or str(job.folder),
+        job.missing_benchmarks,
+        limit=job.limit,
+        output=job.folder,
+        run_code=job.run_code,
+        num_workers=num_workers,
     )
     if job.run is not None and not job.keep_model:
         shutil.rmtree(job.folder / runs.MODEL)
