@@ -123,6 +123,8 @@ def _load(load: Any, what: str, name: str, **options: Any) -> Any:
                 "It brings code of its own, which is not run unless you trust it: "
                 "training.trust_remote_code=true"
             )
+        elif isinstance(error, ImportError):
+            way_out = "Install that package; `pip install 'otr[quantized]'` brings bitsandbytes."
         raise UserError(f"{what}: cannot load {name!r}: {first_line(error)}\n{way_out}") from error
 
 
