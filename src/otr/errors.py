@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 
 
 class UserError(ValueError):
@@ -21,6 +22,16 @@ class ProcessLost(RuntimeError):
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """``; did you mean 'x'?`` for the nearest of `known`, or an empty string."""
-    nearest = get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {nearest[0]!r}?" if nearest else ""
+    """``; did you mean 'x'?`` for the nearest of `known`, capitals and small letters alike, or an
+    empty string."""
+    by_small = {name.lower(): name for name in known}
+    nearest = get_close_matches(word.lower(), list(by_small), n=1, cutoff=0.6)
+    return f"; did you mean {by_small[nearest[0]]!r}?" if nearest else ""
+
+
+def file_suggestion(path: Path) -> str:
+    """`suggestion` among the files that stand where `path` should."""
+    try:
+        return suggestion(path.name, [other.name for other in path.parent.iterdir()])
+    except OSError:
+        return ""

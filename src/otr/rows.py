@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from otr.errors import UserError, suggestion
+from otr.errors import UserError, file_suggestion, suggestion
 from otr.runs import read_as
 
 # A csv field longer than 128 KiB is refused unless the module is told otherwise.
@@ -75,8 +75,7 @@ def _looks_like_a_path(source: str) -> bool:
 def _file_rows(path: Path) -> Iterator[Row]:
     reader = READERS.get(path.suffix.lower())
     if not path.exists():
-        names = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise UserError(f"{path}: no such file{suggestion(path.name, names)}")
+        raise UserError(f"{path}: no such file{file_suggestion(path)}")
     if reader is None:
         raise UserError(
             f"{path}: expected {', '.join(READERS)} data, found "

@@ -76,6 +76,11 @@ GOOD = json.dumps(ROWS[0])
 
 RECIPES = {
     "no such file": (nothing, ["missing.yaml"], "missing.yaml: no such file"),
+    "another ending": (nothing, ["recipe.yml"], "recipe.yml: no such file; did you mean 'recipe.yaml'?"),
+    "an objective that is a word": (recipe("objective:\n  name: otr", "objective: dft"), [], "line 7: objective: must be a section, as `objective: {name: dft}` in the file or objective.name=dft after it, found 'dft'"),
+    "a rate at the top": (nothing, ["recipe.yaml", "learning_rate=1e-4"], "learning_rate: no such key; did you mean 'training.learning_rate'?"),
+    "rollouts at the top": (nothing, ["recipe.yaml", "num_rollouts=4"], "num_rollouts: no such key; did you mean 'objective.num_rollouts'?"),
+    "a column at the top": (recipe("  prompt:", "prompt:"), [], "not valid YAML"),
     "a folder": (file("sub/x", ""), ["sub"], "sub: cannot be read"),
     "not YAML": (file("recipe.yaml", "model: [demo\ndata: 3"), [], "recipe.yaml, line 2: not valid"),
     "empty": (file("recipe.yaml", ""), [], "expected sections such as `model:`"),
@@ -100,6 +105,11 @@ RECIPES = {
 
 SETTINGS = {
     "an unknown objective": (["objective.name=ort"], "objective.name must be one of sft, label-smoothing, otr, dft, power, eaft, focal, gem, unlikelihood, found 'ort'; did you mean 'otr'"),
+    "an objective in capitals": (["objective.name=SFT"], "found 'SFT'; did you mean 'sft'?"),
+    "an option of no objective": (["objective.nmae=sft"], "objective.nmae: otr has no such option; did you mean 'name'?"),
+    "another trainer's rate": (["training.lr=1e-4"], "training.lr: SFTConfig has no such field; did you mean 'learning_rate'?"),
+    "another trainer's batch": (["training.batch_size=8"], "did you mean 'per_device_train_batch_size'?"),
+    "no steps": (["training.max_steps=0"], "training.max_steps: must be at least 1, or -1 for whole epochs, found 0"),
     "another objective's option": (["objective.name=sft", "objective.temperature=2"], "objective.temperature: sft has no such option"),
     "no rollouts": (["objective.num_rollouts=0"], "objective.num_rollouts must be a whole number of at least 1, found 0"),
     "a temperature of 0": (["objective.temperature=0"], "objective.temperature must be above 0, found 0"),
@@ -230,3 +240,14 @@ def test_a_run_is_not_overwritten(folder: Path, capsys: pytest.CaptureFixture[st
     assert main(["train", "recipe.yaml", "--restart"]) == 0
     assert (folder / "runs/first/notes.txt").read_text() == "mine"
     assert len((folder / "runs/first/metrics.jsonl").read_text().splitlines()) == 1
+
+
+def test_an_objective_without_a_name_is_otr(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe("objective:\n  name: otr\n", "")(folder)
+    said = refused(["train", "recipe.yaml", "objective.num_rollouts=0"], folder, capsys)
+    assert "objective.num_rollouts must be a whole number of at least 1, found 0" in said
+    assert main(["train", "recipe.yaml", "objective.num_rollouts=4"]) == 0
+    assert "; OTR(num_rollouts=4)" in capsys.readouterr().err
+    assert "num_rollouts: 4" in (folder / "runs/first/config.yaml").read_text()

@@ -44,6 +44,7 @@ __all__ = [
     "Unlikelihood",
     "Weights",
     "objective_from_options",
+    "option_names",
     "options_of",
 ]
 
@@ -56,6 +57,8 @@ def objective_from_options(options: Mapping[str, Any]) -> Objective:
     by_name = {kind.name: kind for kind in ALL}
     options = dict(options)
     name = options.pop("name", None)
+    if name is None:
+        raise ValueError(f"objective.name is missing; add one of {', '.join(by_name)}")
     if name not in by_name:
         raise ValueError(
             f"objective.name must be one of {', '.join(by_name)}, found {name!r}"
@@ -67,7 +70,8 @@ def objective_from_options(options: Mapping[str, Any]) -> Objective:
         if option not in known:
             takes = ", ".join(sorted(known)) if known else "no options"
             raise ValueError(
-                f"objective.{option}: {name} has no such option{suggestion(option, known)} "
+                f"objective.{option}: {name} has no such option"
+                f"{suggestion(str(option), [*known, 'name'])} "
                 f"(it takes {takes})"
             )
     try:
@@ -76,6 +80,15 @@ def objective_from_options(options: Mapping[str, Any]) -> Objective:
         return kind(**options)
     except ValueError as error:
         raise ValueError(f"objective.{error}") from None
+
+
+def option_names() -> set[str]:
+    """The options of all objectives."""
+    return {
+        field.name
+        for kind in ALL
+        for field in dataclasses.fields(kind)  # type: ignore[arg-type]
+    }
 
 
 def _anchor(options: Mapping[str, Any]) -> Anchor:

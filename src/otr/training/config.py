@@ -14,6 +14,7 @@ from ruamel.yaml.error import YAMLError
 from otr.errors import UserError, suggestion
 from otr.redaction import without_secrets
 from otr.runs import read_yaml
+from otr.training.options import ELSEWHERE, USUAL
 
 Kind = TypeVar("Kind", bound="Section")
 
@@ -130,7 +131,7 @@ class Run(Section):
     """Training data."""
 
     objective: dict[str, Any] = {"name": "otr"}
-    """`name`, and the options of that objective."""
+    """`name`, `otr` unless given, and the options of that objective."""
 
     loss: Loss = Loss()
     """How the tokens' losses are averaged."""
@@ -176,6 +177,18 @@ class Run(Section):
         )
         if value is not None and value != "off" and not is_bound:
             raise ValueError(f"must be `off` or a bound between 0 and 0.5, found {value!r}")
+        return value
+
+    @field_validator("objective", mode="before")
+    @classmethod
+    def _is_a_section(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            raise ValueError(
+                f"must be a section, as `objective: {{name: {value}}}` in the file or "
+                f"objective.name={value} after it"
+            )
+        if isinstance(value, dict) and "name" not in value:
+            return {"name": "otr", **value}
         return value
 
     @field_validator("model", "output_dir")
@@ -267,11 +280,28 @@ def _explained(kind: type[BaseModel], document: dict[str, Any], source: str, pro
         key = path[-1]
         known = _fields(kind, [name for name in names if name != key])
         shown = "" if key in names else f"{_short(key)}: "
-        return f"{where}: {shown}no such key{suggestion(key, known)} (there are {', '.join(known)})"
+        found = _deeper(key) if kind is Run and names == [key] else ""
+        found = found or suggestion(key, known)
+        return f"{where}: {shown}no such key{found} (there are {', '.join(known)})"
     if problem["type"] == "missing":
         return f"{where}: is missing; add it"
     message = problem["msg"].removeprefix("Value error, ")
     return f"{where}: {message[0].lower()}{message[1:]}, found {_short(problem['input'])}"
+
+
+def _deeper(key: str) -> str:
+    """The suggestion for a key at the top of a run file that belongs to one of its sections."""
+    from otr.objectives import option_names
+
+    for section, known in (
+        ("data", Data.model_fields),
+        ("training", {*USUAL, *ELSEWHERE}),
+        ("objective", option_names()),
+        ("samples", Samples.model_fields),
+    ):
+        if key in known:
+            return f"; did you mean '{section}.{ELSEWHERE.get(key, key)}'?"
+    return ""
 
 
 def _line(document: Any, names: list[str]) -> str:

@@ -10,6 +10,35 @@ from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from otr.errors import UserError, suggestion
 
+ELSEWHERE = {
+    "batch_size": "per_device_train_batch_size",
+    "train_batch_size": "per_device_train_batch_size",
+    "micro_batch_size": "per_device_train_batch_size",
+    "eval_batch_size": "per_device_eval_batch_size",
+    "grad_accum": "gradient_accumulation_steps",
+    "grad_accumulation_steps": "gradient_accumulation_steps",
+    "epochs": "num_train_epochs",
+    "num_epochs": "num_train_epochs",
+    "steps": "max_steps",
+    "num_steps": "max_steps",
+    "lr": "learning_rate",
+    "scheduler": "lr_scheduler_type",
+    "lr_scheduler": "lr_scheduler_type",
+    "warmup": "warmup_steps",
+    "optimizer": "optim",
+    "max_seq_length": "max_length",
+    "seq_length": "max_length",
+    "context_length": "max_length",
+    "sequence_len": "max_length",
+}
+"""What other trainers and older releases call a field of SFTConfig."""
+
+USUAL = frozenset(ELSEWHERE.values()) | {
+    "bf16", "eval_steps", "eval_strategy", "fp16", "gradient_checkpointing", "logging_steps",
+    "max_grad_norm", "packing", "report_to", "save_steps", "warmup_ratio", "weight_decay",
+}  # fmt: skip
+"""Fields of SFTConfig that many runs set, known without loading it."""
+
 _WIDER: dict[str, Any] = {"fsdp": bool | str | list[str] | None}
 """What fields take that their annotation does not say."""
 
@@ -28,9 +57,9 @@ def built(kind: type, section: str, options: Mapping[str, Any], **fixed: Any) ->
                 f"{section}.{option}: set by otr itself ({_reason(option)}); leave it out"
             )
         if option not in fields:
-            raise UserError(
-                f"{section}.{option}: {kind.__name__} has no such field{suggestion(option, fields)}"
-            )
+            meant = ELSEWHERE.get(option)
+            found = f"; did you mean {meant!r}?" if meant in fields else suggestion(option, fields)
+            raise UserError(f"{section}.{option}: {kind.__name__} has no such field{found}")
         hint = _WIDER.get(option, hints[option])
         values[option] = _converted(f"{section}.{option}", value, hint)
     try:

@@ -61,6 +61,12 @@ def sft_config(run: Run) -> SFTConfig:
             raise UserError(
                 f"training.{option}: must be at least {low:g}, found {getattr(arguments, option)}"
             )
+    # transformers would make one step of 0.
+    if arguments.max_steps != -1 and arguments.max_steps < 1:
+        raise UserError(
+            "training.max_steps: must be at least 1, or -1 for whole epochs, found "
+            f"{arguments.max_steps}"
+        )
     check_trackers(arguments.report_to)
     if run.max_seconds is not None:
         check_budget(arguments)
