@@ -256,7 +256,7 @@ def hub_rows(
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
         raise UserError(
             f"{name}: neither a file, a folder, nor a hub dataset that this machine can reach "
-            f"with the split {split!r}: {reason}"
+            f"with the split {split!r}: {reason}{file_suggestion(Path(name))}"
         ) from error
     yield from _dataset_rows(dataset, name)
 

@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from typing_extensions import TypedDict
 
@@ -199,7 +200,10 @@ def read_yaml(path: Path) -> CommentedMap:
     except MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         problem = str(error.problem or error.context).splitlines()[0]
-        raise UserError(f"{path}{line}: not valid YAML: {problem}") from None
+        look = "" if isinstance(error, DuplicateKeyError) else (
+            "; look at the indentation, at quotes and brackets, and for the blank after each colon"
+        )  # fmt: skip
+        raise UserError(f"{path}{line}: not valid YAML: {problem}{look}") from None
     except (YAMLError, RecursionError) as error:
         raise UserError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from None
     if not isinstance(document, CommentedMap):

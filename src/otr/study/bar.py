@@ -7,7 +7,7 @@ from tqdm import tqdm
 from otr import runs
 from otr.study.plan import Job
 from otr.study.runner import Progress, last_row
-from otr.terminal import visible
+from otr.terminal import bar_options, visible
 
 _LEAST_PROMISE = 0.05
 """Share of the work that is done before the time left is worth a word."""
@@ -20,10 +20,9 @@ class Bar:
     """Shows how far the runs are: whole ones, and the running ones by their steps."""
 
     def __init__(self, num_kept: int) -> None:
+        bar = "|{bar}| " if sys.stderr.isatty() else " "
         self.bar = tqdm(
-            bar_format="{desc}{percentage:3.0f}%|{bar}| {postfix}",
-            dynamic_ncols=True,
-            mininterval=0.5 if sys.stderr.isatty() else 15.0,
+            **bar_options("run") | {"bar_format": "{percentage:3.0f}%" + bar + "{postfix}"}
         )
         self.num_kept = num_kept
         self.num_failed = 0

@@ -1,6 +1,7 @@
 """The study file: one YAML document, with dotted overrides from the command line."""
 
 import math
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -125,6 +126,11 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     Raises: UserError that names file, line and key, with the nearest right one.
     """
     document = read_yaml(Path(path))
+    if "base" not in document and {"model", "data"} <= document.keys():
+        raise UserError(
+            f"{path}: is a run file; `otr train {shlex.quote(str(path))}` runs it, and a study has "
+            "it under `base:`, as `otr compare --help` shows"
+        )
     for override in overrides:
         apply_override(document, override)
     study = checked(Study, document, str(path))

@@ -2,6 +2,7 @@
 
 import io
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
@@ -205,6 +206,8 @@ def load_run(path: str | Path, overrides: Sequence[str] = ()) -> Run:
     Raises: UserError that names file, line and key, with the nearest right one.
     """
     document = read_yaml(Path(path))
+    if "model" not in document and {"base", "objectives"} <= document.keys():
+        raise UserError(f"{path}: is a study file; `otr compare {shlex.quote(str(path))}` runs it")
     for override in overrides:
         apply_override(document, override)
     return checked(Run, document, str(path))
@@ -332,5 +335,11 @@ def _fields(kind: type[BaseModel], sections: list[str]) -> list[str]:
 
 
 def _short(value: Any) -> str:
-    text = repr(value) if not isinstance(value, dict | list) else type(value).__name__
+    text = (
+        "a section"
+        if isinstance(value, dict)
+        else "a list"
+        if isinstance(value, list)
+        else repr(value)
+    )
     return text if len(text) <= 80 else text[:77] + "…"
