@@ -100,6 +100,14 @@ class Study(Section):
         _require_once(seeds)
         return seeds
 
+    @field_validator("objectives", mode="before")
+    @classmethod
+    def _are_sections(cls, objectives: Any) -> Any:
+        for each in objectives if isinstance(objectives, list) else ():
+            if isinstance(each, str):
+                raise ValueError(f"each is a section: write {{name: {each}}} for {each}")
+        return objectives
+
     @field_validator("objectives")
     @classmethod
     def _are_methods(cls, objectives: list[dict[str, Any]]) -> list[dict[str, Any]]:

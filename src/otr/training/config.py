@@ -289,6 +289,8 @@ def _explained(kind: type[BaseModel], document: dict[str, Any], source: str, pro
     if problem["type"] == "missing":
         return f"{where}: is missing; add it"
     message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "value_error" and isinstance(problem["input"], dict | list):
+        return f"{where}: {message}"
     return f"{where}: {message[0].lower()}{message[1:]}, found {_short(problem['input'])}"
 
 

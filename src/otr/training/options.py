@@ -26,6 +26,9 @@ ELSEWHERE = {
     "lr_scheduler": "lr_scheduler_type",
     "warmup": "warmup_steps",
     "optimizer": "optim",
+    "attn_implementation": "model_init_kwargs.attn_implementation",
+    "dtype": "model_init_kwargs.dtype",
+    "torch_dtype": "model_init_kwargs.dtype",
     "max_seq_length": "max_length",
     "seq_length": "max_length",
     "context_length": "max_length",
@@ -57,8 +60,9 @@ def built(kind: type, section: str, options: Mapping[str, Any], **fixed: Any) ->
                 f"{section}.{option}: set by otr itself ({_reason(option)}); leave it out"
             )
         if option not in fields:
-            meant = ELSEWHERE.get(option)
-            found = f"; did you mean {meant!r}?" if meant in fields else suggestion(option, fields)
+            meant = ELSEWHERE.get(option, "")
+            is_there = meant.partition(".")[0] in fields
+            found = f"; did you mean {meant!r}?" if is_there else suggestion(option, fields)
             raise UserError(f"{section}.{option}: {kind.__name__} has no such field{found}")
         hint = _WIDER.get(option, hints[option])
         values[option] = _converted(f"{section}.{option}", value, hint)
