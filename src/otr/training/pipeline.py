@@ -14,7 +14,7 @@ from trl.trainer.sft_config import SFTConfig
 
 from otr import runs
 from otr.errors import ProcessLost, UserError
-from otr.objectives import Objective, objective_from_options, options_of
+from otr.objectives import Objective, in_words, objective_from_options, options_of
 from otr.pretrained import load_model
 from otr.redaction import without_secrets
 from otr.rows import read_rows
@@ -197,7 +197,7 @@ def _announce(prepared: Prepared, found: Audit, there: Standing) -> None:
     report = prepared.report
     lines = [
         f"{report.num_examples} examples, {report.num_supervised} of {report.num_tokens} tokens "
-        f"learned; {prepared.objective}",
+        f"learned; objective {in_words(prepared.objective)}",
         *(f"note: {line}" for line in found.notes),
         *(f"PROBLEM: {line}" for line in found.problems),
         *(f"note: {line}" for line in there.notes),
