@@ -16,8 +16,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from otr.demo import base_model_folder
-from otr.errors import UserError
+from otr.demo import BASES, base_model_folder
+from otr.errors import UserError, suggestion
 from otr.runs import read_as
 
 _CONFIG = "config.json"
@@ -113,7 +113,10 @@ def _load(load: Any, what: str, name: str, **options: Any) -> Any:
                 "It brings code of its own, which is not run unless you trust it: "
                 "training.trust_remote_code=true"
             )
-        raise UserError(f"{what}: cannot load {name!r}: {reason[0][:300]}\n{way_out}") from error
+        elsewhere = "" if Path(location).is_dir() else f" (no folder here{suggestion(name, BASES)})"
+        raise UserError(
+            f"{what}: cannot load {name!r}{elsewhere}: {reason[0][:300]}\n{way_out}"
+        ) from error
 
 
 def _check_files(folder: Path) -> None:

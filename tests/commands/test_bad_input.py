@@ -81,9 +81,10 @@ RECIPES = {
     "a rate at the top": (nothing, ["recipe.yaml", "learning_rate=1e-4"], "learning_rate: no such key; did you mean 'training.learning_rate'?"),
     "rollouts at the top": (nothing, ["recipe.yaml", "num_rollouts=4"], "num_rollouts: no such key; did you mean 'objective.num_rollouts'?"),
     "a study": (file("recipe.yaml", "base: {model: demo}\nobjectives: [{name: sft}]\n"), [], "recipe.yaml: is a study file; `otr compare recipe.yaml` runs it"),
-    "a list of files": (recipe("train: rows.jsonl", "train: [rows.jsonl]"), [], "data.train: input should be a valid string, found a list"),
+    "a list of files": (recipe("train: rows.jsonl", "train: [rows.jsonl]"), [], "data.train: must be text, found a list"),
     "no blank after a colon": (recipe("model: demo", "model:demo"), [], "line 2: not valid YAML: mapping values are not allowed here; look at the indentation"),
     "a column at the top": (recipe("  prompt:", "prompt:"), [], "not valid YAML"),
+    "a misspelt file": (nothing, ["recpie.yaml"], "recpie.yaml: no such file; did you mean 'recipe.yaml'?"),
     "a folder": (file("sub/x", ""), ["sub"], "sub: cannot be read"),
     "not YAML": (file("recipe.yaml", "model: [demo\ndata: 3"), [], "recipe.yaml, line 2: not valid"),
     "empty": (file("recipe.yaml", ""), [], "expected sections such as `model:`"),
@@ -95,10 +96,10 @@ RECIPES = {
     "a misspelt key": (recipe("prompt:", "promt:"), [], "line 4: data.promt: no such key; did you mean 'prompt'"),
     "a missing section": (recipe("output_dir: runs/first\n", ""), [], "output_dir: is missing; add it"),
     "a missing key": (recipe("  train: rows.jsonl\n", ""), [], "data.train: is missing"),
-    "a wrong type": (recipe("separator: \" \"", "limit: many"), [], "line 6: data.limit: input should be a valid integer"),
-    "a wrong choice": (recipe("separator: \" \"", "overlong: cut"), [], "data.overlong: input should be 'error', 'drop' or 'truncate', found 'cut'"),
-    "a negative seed": (nothing, ["recipe.yaml", "seed=-1"], "seed: input should be greater than or equal to 0, found -1"),
-    "a section that is a value": (recipe("training:\n  max_steps: 1\n  per_device_train_batch_size: 2", "training: 3"), [], "line 9: training: input should be a valid dictionary, found 3"),
+    "a wrong type": (recipe("separator: \" \"", "limit: many"), [], "line 6: data.limit: must be a whole number, found 'many'"),
+    "a wrong choice": (recipe("separator: \" \"", "overlong: cut"), [], "data.overlong: must be 'error', 'drop' or 'truncate', found 'cut'"),
+    "a negative seed": (nothing, ["recipe.yaml", "seed=-1"], "seed: must be greater than or equal to 0, found -1"),
+    "a section that is a value": (recipe("training:\n  max_steps: 1\n  per_device_train_batch_size: 2", "training: 3"), [], "line 9: training: must be a section, with keys of its own, found 3"),
     "an empty model": (nothing, ["recipe.yaml", "model=''"], "model: is empty"),
     "an override without value": (nothing, ["recipe.yaml", "seed"], "override 'seed': expected section.key=value"),
     "an override through a value": (nothing, ["recipe.yaml", "model.name=x"], "model is a value, not a section"),
@@ -119,9 +120,9 @@ SETTINGS = {
     "a reward of 1": (["objective.wrong_reward=1"], "objective.wrong_reward must be below 1, found 1"),
     "a bound of 1": (["compaction=1"], "compaction: must be `off` or a bound between 0 and 0.5, found 1"),
     "compaction in words": (["compaction=on"], "compaction: must be `off` or a bound between 0 and 0.5, found 'on'"),
-    "a learning rate in words": (["training.learning_rate=fast"], "training.learning_rate: input should be a valid number"),
+    "a learning rate in words": (["training.learning_rate=fast"], "training.learning_rate: must be a number, found 'fast'"),
     "a negative learning rate": (["training.learning_rate=-1"], "training.learning_rate: must be at least 0, found -1.0"),
-    "half a step": (["training.max_steps=1.5"], "training.max_steps: input should be a valid integer"),
+    "half a step": (["training.max_steps=1.5"], "training.max_steps: must be a whole number, found 1.5"),
     "no batch": (["training.per_device_train_batch_size=0"], "training.per_device_train_batch_size: must be at least 1, found 0"),
     "an unknown scheduler": (["training.lr_scheduler_type=wavy"], "wavy"),
     "a second objective": (["training.label_smoothing_factor=0.1"], "label_smoothing_factor=0.1 would be a second objective"),
@@ -255,5 +256,5 @@ def test_an_objective_without_a_name_is_otr(
     said = refused(["train", "recipe.yaml", "objective.num_rollouts=0"], folder, capsys)
     assert "objective.num_rollouts must be a whole number of at least 1, found 0" in said
     assert main(["train", "recipe.yaml", "objective.num_rollouts=4"]) == 0
-    assert "; OTR(num_rollouts=4)" in capsys.readouterr().err
+    assert "objective otr with num_rollouts=4" in capsys.readouterr().err
     assert "num_rollouts: 4" in (folder / "runs/first/config.yaml").read_text()

@@ -20,7 +20,6 @@ from torch.distributed.fsdp import FSDPModule
 from transformers import AutoModelForCausalLM, TrainerCallback
 
 from otr import OTR, OTRTrainer
-from otr.training.lost_process import leave
 from tests.training.fsdp_on_cpu import shard_on_cpu
 from tests.training.models import VOCABULARY, arguments, dataset, model, tokenizer
 
@@ -246,4 +245,4 @@ def main(folder: Path, *cases: str) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), *sys.argv[2:])
-    leave()
+    torch.distributed.destroy_process_group()

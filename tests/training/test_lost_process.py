@@ -103,6 +103,8 @@ def test_a_killed_process_and_a_signal_to_torchrun_end_both_and_they_go_on_bit_b
         assert_nothing_half(run)
     with torchrun(tmp_path / "last", _ONE_MACHINE, words) as last:
         assert last.wait() == 0
+        for told in ("tokens learned", f"going on from {newest}", "trained: "):
+            assert [last.stderr(rank).count(told) for rank in range(2)] == [1, 0]
     assert differing(unbroken, end_of(run, _STEPS)) == []
 
 

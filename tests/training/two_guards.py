@@ -10,7 +10,6 @@ import torch
 from transformers import TrainerCallback
 
 from otr import OTR, OTRTrainer
-from otr.training.lost_process import leave
 from tests.training.models import arguments, dataset, model, tokenizer
 
 
@@ -62,4 +61,4 @@ def main(folder: Path) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
-    leave()
+    torch.distributed.destroy_process_group()

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from otr.commands.group import left_in_the_end
 from otr.errors import UserError
 
 _EXAMPLE = """example:
@@ -85,22 +86,23 @@ def run(arguments: argparse.Namespace) -> int:
         bars[-1].update(num_done - bars[-1].n)
 
     try:
-        scores = evaluate(
-            arguments.model,
-            arguments.benchmark,
-            samples=arguments.samples,
-            temperature=arguments.temperature,
-            limit=arguments.limit,
-            output=arguments.output,
-            seed=arguments.seed,
-            run_code=arguments.run_code,
-            restart=arguments.restart,
-            harness=arguments.harness,
-            engine=arguments.engine,
-            prompt=arguments.prompt,
-            progress=progress,
-            say=lambda line: print(line, file=sys.stderr),
-        )
+        with left_in_the_end():
+            scores = evaluate(
+                arguments.model,
+                arguments.benchmark,
+                samples=arguments.samples,
+                temperature=arguments.temperature,
+                limit=arguments.limit,
+                output=arguments.output,
+                seed=arguments.seed,
+                run_code=arguments.run_code,
+                restart=arguments.restart,
+                harness=arguments.harness,
+                engine=arguments.engine,
+                prompt=arguments.prompt,
+                progress=progress,
+                say=lambda line: print(line, file=sys.stderr),
+            )
     finally:
         for bar in bars:
             bar.close()

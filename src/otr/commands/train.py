@@ -1,10 +1,11 @@
 """`otr train`: fine-tune a model as a run file says."""
 
 import argparse
+import os
 import sys
 
+from otr.commands.group import left_in_the_end
 from otr.commands.recipe import add_recipe_arguments, recipe_of
-from otr.signals import Stopped
 
 _EXAMPLE = """example:
   otr train recipe.yaml objective.num_rollouts=64 training.learning_rate=2e-5
@@ -38,14 +39,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     recipe = recipe_of(arguments)
     quiet_libraries()
-    from otr.training.lost_process import leave
     from otr.training.pipeline import train
 
-    try:
+    with left_in_the_end():
         folder = train(recipe, restart=arguments.restart)
-    except Stopped:
-        leave()
-        raise
-    leave()
-    print(f"trained: {folder / 'model'}", file=sys.stderr)
+    if os.environ.get("RANK", "0") == "0":
+        print(f"trained: {folder / 'model'}", file=sys.stderr)
     return 0

@@ -155,15 +155,6 @@ class Objective(ABC):
             )
         require_number("entropy_bonus", self.entropy_bonus)
 
-    def __str__(self) -> str:
-        """Its name, and the options that are not at their defaults: OTR(num_rollouts=64)."""
-        set_ = [
-            f"{field.name}={value!r}"
-            for field in dataclasses.fields(self)  # type: ignore[arg-type]
-            if (value := getattr(self, field.name)) != field.default
-        ]
-        return type(self).__name__ + (f"({', '.join(set_)})" if set_ else "")
-
     def needs(self) -> Needs:
         """What the head must compute for it."""
         return Needs()

@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
-from otr.errors import UserError, suggestion
+from otr.errors import UserError, problem_words, suggestion
 from otr.redaction import without_secrets
 from otr.runs import read_yaml
 from otr.training.options import ELSEWHERE, USUAL
@@ -288,10 +288,10 @@ def _explained(kind: type[BaseModel], document: dict[str, Any], source: str, pro
         return f"{where}: {shown}no such key{found} (there are {', '.join(known)})"
     if problem["type"] == "missing":
         return f"{where}: is missing; add it"
-    message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "value_error" and isinstance(problem["input"], dict | list):
-        return f"{where}: {message}"
-    return f"{where}: {message[0].lower()}{message[1:]}, found {_short(problem['input'])}"
+    found = problem["input"]
+    if problem["type"] == "value_error" and isinstance(found, dict | list):
+        return f"{where}: {problem_words(problem)}"
+    return f"{where}: {problem_words(problem)}, found {_short(found)}"
 
 
 def _deeper(key: str) -> str:

@@ -55,15 +55,6 @@ def join_on_cpu(training: Mapping[str, Any]) -> None:
     torch.distributed.distributed_c10d._set_pg_timeout(timedelta(seconds=seconds))
 
 
-def leave() -> None:
-    """Leave the process group, if the run has one, after its last word with the others.
-
-    The threads of a group that still stands as the interpreter goes may abort the process.
-    """
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
-
-
 def is_lost_process(error: BaseException) -> bool:
     """Whether an error says that another process is gone or cannot be reached."""
     text = str(error)

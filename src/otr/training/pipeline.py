@@ -14,7 +14,7 @@ from trl.trainer.sft_config import SFTConfig
 
 from otr import runs
 from otr.errors import ProcessLost, UserError
-from otr.objectives import Objective, objective_from_options, options_of
+from otr.objectives import Objective, in_words, objective_from_options, options_of
 from otr.pretrained import load_model
 from otr.redaction import without_secrets
 from otr.rows import read_rows
@@ -128,14 +128,15 @@ def _train(run: Run, restart: bool, progress: bool, trainers: list[OTRTrainer]) 
     if not restart:
         there = standing(folder, _resolved(prepared), data_sha256(_sources(run)))
     there = agreed(there, folder, prepared.arguments)
+    speaks = progress and prepared.arguments.process_index == 0
     if there.is_finished:
-        if progress:
+        if speaks:
             print(f"already trained: {folder}; --restart trains anew", file=sys.stderr)
         return folder
     model = loaded_model(prepared)
     stop_at(model, prepared.report.end_tokens, prepared.tokenizer)
     found = audit(prepared.train_dataset, prepared.report, prepared.tokenizer)
-    if progress:
+    if speaks:
         _announce(prepared, found, there)
     clock = Clock()
     budget = None if run.max_seconds is None else TimeBudget(clock, run.max_seconds)
@@ -196,7 +197,7 @@ def _announce(prepared: Prepared, found: Audit, there: Standing) -> None:
     report = prepared.report
     lines = [
         f"{report.num_examples} examples, {report.num_supervised} of {report.num_tokens} tokens "
-        f"learned; {prepared.objective}",
+        f"learned; objective {in_words(prepared.objective)}",
         *(f"note: {line}" for line in found.notes),
         *(f"PROBLEM: {line}" for line in found.problems),
         *(f"note: {line}" for line in there.notes),
