@@ -219,6 +219,12 @@ def test_a_wrong_model_folder_is_refused(
     ("words", "message"),
     [
         (["eval", "demo", "--benchmark", "dmo"], "did you mean 'demo'"),
+        (["eval", "demo", "--benchmark", "rows.jsonl"], "as in gsm8k=rows.jsonl"),
+        (
+            ["eval", "demo", "--benchmark", "demo/in_domain", "--output", "rows.jsonl"],
+            "--output: rows.jsonl cannot be written: File exists",
+        ),
+        (["report", "run"], "run: no such folder"),
         (["eval", "demo", "--benchmark", "gsm8k=none.jsonl"], "none.jsonl"),
         (["eval", "demo", "--benchmark", "demo/in_domain", "--samples", "4"], "temperature"),
         (["eval", "demo", "--benchmark", "demo/in_domain", "--limit", "0"], "limit"),

@@ -45,10 +45,7 @@ def read_groups(folders: list[Path]) -> list[Group]:
             # Folders of one name in different places, such as a tracker's, are told apart.
             single[folder.name if folder.name not in single else str(folder)] = [folder]
         elif (folder / runs.STUDY).is_file():
-            raise UserError(
-                f"{folder}: the study is not finished; `otr compare` with its file goes on, and "
-                f"`otr report {folder}/*/` shows the runs that are there"
-            )
+            groups.append(_unfinished(folder))
         elif not folder.exists():
             raise UserError(f"{folder}: no such folder{file_suggestion(folder)}")
         else:
@@ -59,6 +56,26 @@ def read_groups(folders: list[Path]) -> list[Group]:
     if single:
         groups.append(Group(title="runs", results=None, run_folders=single))
     return groups
+
+
+def _unfinished(folder: Path) -> Group:
+    """The runs of a study that has not been compared yet.
+
+    Raises: UserError if none has begun to train.
+    """
+    begun = {
+        path.parent.name: [path.parent]
+        for path in sorted(folder.glob(f"*/{runs.METRICS}"))
+        if (path.parent / runs.CONFIG).is_file()
+    }
+    if not begun:
+        raise UserError(
+            f"{folder}: no run of this study has trained yet; `otr compare` with its file goes on"
+        )
+    for (run,) in begun.values():
+        runs.refuse_links(run)
+    title = f"{folder.resolve().name}, not finished: no verdict yet"
+    return Group(title=title, results=None, run_folders=begun)
 
 
 def _study(folder: Path) -> Group:

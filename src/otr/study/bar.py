@@ -21,8 +21,9 @@ class Bar:
 
     def __init__(self, num_kept: int) -> None:
         bar = "|{bar}| " if sys.stderr.isatty() else " "
+        # The words are the description: tqdm puts a comma before what it calls the postfix.
         self.bar = tqdm(
-            **bar_options("run") | {"bar_format": "{percentage:3.0f}%" + bar + "{postfix}"}
+            **bar_options("run") | {"bar_format": "{percentage:3.0f}%" + bar + "{desc}"}
         )
         self.num_kept = num_kept
         self.num_failed = 0
@@ -37,7 +38,7 @@ class Bar:
             self.bar.reset(total=progress.num_all)
         done = progress.num_done + sum(share_done(job) for job in progress.running)
         kept = f", {self.num_kept} kept from before" if self.num_kept else ""
-        self.bar.set_postfix_str(
+        self.bar.set_description_str(
             f"{progress.num_done} of {progress.num_all} runs{kept}{self._left(done)}",
             refresh=False,
         )
