@@ -16,8 +16,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from otr.demo import base_model_folder
-from otr.errors import UserError, first_line
+from otr.demo import BASES, base_model_folder
+from otr.errors import UserError, first_line, suggestion
 from otr.runs import read_as
 
 _CONFIG = "config.json"
@@ -125,7 +125,10 @@ def _load(load: Any, what: str, name: str, **options: Any) -> Any:
             )
         elif isinstance(error, ImportError):
             way_out = "Install that package; `pip install 'otr[quantized]'` brings bitsandbytes."
-        raise UserError(f"{what}: cannot load {name!r}: {first_line(error)}\n{way_out}") from error
+        elsewhere = "" if Path(location).is_dir() else f" (no folder here{suggestion(name, BASES)})"
+        raise UserError(
+            f"{what}: cannot load {name!r}{elsewhere}: {first_line(error)}\n{way_out}"
+        ) from error
 
 
 def _check_files(folder: Path) -> None:

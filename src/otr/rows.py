@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from otr.errors import UserError, first_line, suggestion
+from otr.errors import UserError, file_suggestion, first_line, suggestion
 from otr.runs import read_as
 
 # A csv field longer than 128 KiB is refused unless the module is told otherwise.
@@ -75,8 +75,7 @@ def _looks_like_a_path(source: str) -> bool:
 def _file_rows(path: Path) -> Iterator[Row]:
     reader = READERS.get(path.suffix.lower())
     if not path.exists():
-        names = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise UserError(f"{path}: no such file{suggestion(path.name, names)}")
+        raise UserError(f"{path}: no such file{file_suggestion(path)}")
     if reader is None:
         raise UserError(
             f"{path}: expected {', '.join(READERS)} data, found "
@@ -256,7 +255,7 @@ def hub_rows(
         # The hub client, datasets and the network each raise their own kinds here.
         raise UserError(
             f"{name}: neither a file, a folder, nor a hub dataset that this machine can reach "
-            f"with the split {split!r}: {first_line(error)}"
+            f"with the split {split!r}: {first_line(error)}{file_suggestion(Path(name))}"
         ) from error
     yield from _dataset_rows(dataset, name)
 

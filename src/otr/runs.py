@@ -28,10 +28,11 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from typing_extensions import TypedDict
 
-from otr.errors import UserError
+from otr.errors import UserError, file_suggestion
 
 Kind = TypeVar("Kind")
 
@@ -198,7 +199,7 @@ def read_yaml(path: Path) -> CommentedMap:
     try:
         document = YAML(typ="rt").load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
+        raise UserError(f"{path}: no such file{file_suggestion(path)}") from None
     except (IsADirectoryError, PermissionError) as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
@@ -206,7 +207,10 @@ def read_yaml(path: Path) -> CommentedMap:
     except MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         problem = str(error.problem or error.context).splitlines()[0]
-        raise UserError(f"{path}{line}: not valid YAML: {problem}") from None
+        look = "" if isinstance(error, DuplicateKeyError) else (
+            "; look at the indentation, at quotes and brackets, and for the blank after each colon"
+        )  # fmt: skip
+        raise UserError(f"{path}{line}: not valid YAML: {problem}{look}") from None
     except (YAMLError, RecursionError) as error:
         raise UserError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from None
     if not isinstance(document, CommentedMap):

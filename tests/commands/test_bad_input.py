@@ -76,6 +76,15 @@ GOOD = json.dumps(ROWS[0])
 
 RECIPES = {
     "no such file": (nothing, ["missing.yaml"], "missing.yaml: no such file"),
+    "another ending": (nothing, ["recipe.yml"], "recipe.yml: no such file; did you mean 'recipe.yaml'?"),
+    "an objective that is a word": (recipe("objective:\n  name: otr", "objective: dft"), [], "line 7: objective: must be a section, as `objective: {name: dft}` in the file or objective.name=dft after it, found 'dft'"),
+    "a rate at the top": (nothing, ["recipe.yaml", "learning_rate=1e-4"], "learning_rate: no such key; did you mean 'training.learning_rate'?"),
+    "rollouts at the top": (nothing, ["recipe.yaml", "num_rollouts=4"], "num_rollouts: no such key; did you mean 'objective.num_rollouts'?"),
+    "a study": (file("recipe.yaml", "base: {model: demo}\nobjectives: [{name: sft}]\n"), [], "recipe.yaml: is a study file; `otr compare recipe.yaml` runs it"),
+    "a list of files": (recipe("train: rows.jsonl", "train: [rows.jsonl]"), [], "data.train: must be text, found a list"),
+    "no blank after a colon": (recipe("model: demo", "model:demo"), [], "line 2: not valid YAML: mapping values are not allowed here; look at the indentation"),
+    "a column at the top": (recipe("  prompt:", "prompt:"), [], "not valid YAML"),
+    "a misspelt file": (nothing, ["recpie.yaml"], "recpie.yaml: no such file; did you mean 'recipe.yaml'?"),
     "a folder": (file("sub/x", ""), ["sub"], "sub: cannot be read"),
     "not YAML": (file("recipe.yaml", "model: [demo\ndata: 3"), [], "recipe.yaml, line 2: not valid"),
     "empty": (file("recipe.yaml", ""), [], "expected sections such as `model:`"),
@@ -87,10 +96,10 @@ RECIPES = {
     "a misspelt key": (recipe("prompt:", "promt:"), [], "line 4: data.promt: no such key; did you mean 'prompt'"),
     "a missing section": (recipe("output_dir: runs/first\n", ""), [], "output_dir: is missing; add it"),
     "a missing key": (recipe("  train: rows.jsonl\n", ""), [], "data.train: is missing"),
-    "a wrong type": (recipe("separator: \" \"", "limit: many"), [], "line 6: data.limit: input should be a valid integer"),
-    "a wrong choice": (recipe("separator: \" \"", "overlong: cut"), [], "data.overlong: input should be 'error', 'drop' or 'truncate', found 'cut'"),
-    "a negative seed": (nothing, ["recipe.yaml", "seed=-1"], "seed: input should be greater than or equal to 0, found -1"),
-    "a section that is a value": (recipe("training:\n  max_steps: 1\n  per_device_train_batch_size: 2", "training: 3"), [], "line 9: training: input should be a valid dictionary, found 3"),
+    "a wrong type": (recipe("separator: \" \"", "limit: many"), [], "line 6: data.limit: must be a whole number, found 'many'"),
+    "a wrong choice": (recipe("separator: \" \"", "overlong: cut"), [], "data.overlong: must be 'error', 'drop' or 'truncate', found 'cut'"),
+    "a negative seed": (nothing, ["recipe.yaml", "seed=-1"], "seed: must be greater than or equal to 0, found -1"),
+    "a section that is a value": (recipe("training:\n  max_steps: 1\n  per_device_train_batch_size: 2", "training: 3"), [], "line 9: training: must be a section, with keys of its own, found 3"),
     "an empty model": (nothing, ["recipe.yaml", "model=''"], "model: is empty"),
     "an override without value": (nothing, ["recipe.yaml", "seed"], "override 'seed': expected section.key=value"),
     "an override through a value": (nothing, ["recipe.yaml", "model.name=x"], "model is a value, not a section"),
@@ -100,15 +109,20 @@ RECIPES = {
 
 SETTINGS = {
     "an unknown objective": (["objective.name=ort"], "objective.name must be one of sft, label-smoothing, otr, dft, power, eaft, focal, gem, unlikelihood, found 'ort'; did you mean 'otr'"),
+    "an objective in capitals": (["objective.name=SFT"], "found 'SFT'; did you mean 'sft'?"),
+    "an option of no objective": (["objective.nmae=sft"], "objective.nmae: otr has no such option; did you mean 'name'?"),
+    "another trainer's rate": (["training.lr=1e-4"], "training.lr: SFTConfig has no such field; did you mean 'learning_rate'?"),
+    "another trainer's batch": (["training.batch_size=8"], "did you mean 'per_device_train_batch_size'?"),
+    "no steps": (["training.max_steps=0"], "training.max_steps: must be at least 1, or -1 for whole epochs, found 0"),
     "another objective's option": (["objective.name=sft", "objective.temperature=2"], "objective.temperature: sft has no such option"),
     "no rollouts": (["objective.num_rollouts=0"], "objective.num_rollouts must be a whole number of at least 1, found 0"),
     "a temperature of 0": (["objective.temperature=0"], "objective.temperature must be above 0, found 0"),
     "a reward of 1": (["objective.wrong_reward=1"], "objective.wrong_reward must be below 1, found 1"),
     "a bound of 1": (["compaction=1"], "compaction: must be `off` or a bound between 0 and 0.5, found 1"),
     "compaction in words": (["compaction=on"], "compaction: must be `off` or a bound between 0 and 0.5, found 'on'"),
-    "a learning rate in words": (["training.learning_rate=fast"], "training.learning_rate: input should be a valid number"),
+    "a learning rate in words": (["training.learning_rate=fast"], "training.learning_rate: must be a number, found 'fast'"),
     "a negative learning rate": (["training.learning_rate=-1"], "training.learning_rate: must be at least 0, found -1.0"),
-    "half a step": (["training.max_steps=1.5"], "training.max_steps: input should be a valid integer"),
+    "half a step": (["training.max_steps=1.5"], "training.max_steps: must be a whole number, found 1.5"),
     "no batch": (["training.per_device_train_batch_size=0"], "training.per_device_train_batch_size: must be at least 1, found 0"),
     "an unknown scheduler": (["training.lr_scheduler_type=wavy"], "wavy"),
     "a second objective": (["training.label_smoothing_factor=0.1"], "label_smoothing_factor=0.1 would be a second objective"),
@@ -117,9 +131,12 @@ SETTINGS = {
     "a mask setting": (["training.assistant_only_loss=true"], "training.assistant_only_loss: the `data:` section decides"),
     "no such end token": (["training.eos_token='<stop>'"], "training.eos_token: '<stop>' is not in the model's vocabulary"),
     "no such template": (["training.chat_template_path=x.jinja"], "there is no file 'x.jinja'"),
+    "the attention": (["training.attn_implementation=sdpa"], "did you mean 'model_init_kwargs.attn_implementation'?"),
+    "a package that is not there": (["training.use_liger_kernel=true"], "training.use_liger_kernel: liger_kernel is not installed; pip install liger-kernel, or leave it out"),
+    "no rank": (["lora.r=0"], "lora.r: `r` should be a positive integer value"),
     "a misspelt lora field": (["lora.rank=8"], "lora.rank: LoraConfig has no such field"),
     "an adapter on the head": (["lora.target_modules=[lm_head]"], "lm_head"),
-    "an adapter nowhere": (["lora.target_modules=[nowhere]"], "nowhere"),
+    "an adapter nowhere": (["lora.target_modules=[nowhere]"], "lora.target_modules: Target modules"),
     "rows too long": (["training.max_length=8"], "4 of 4 examples are longer than training.max_length=8"),
     "rows all dropped": (["training.max_length=8", "data.overlong=drop"], "none of the 4 rows is left"),
     "no such data": (["data.train=row.jsonl"], "row.jsonl: no such file; did you mean 'rows.jsonl'"),
@@ -202,6 +219,12 @@ def test_a_wrong_model_folder_is_refused(
     ("words", "message"),
     [
         (["eval", "demo", "--benchmark", "dmo"], "did you mean 'demo'"),
+        (["eval", "demo", "--benchmark", "rows.jsonl"], "as in gsm8k=rows.jsonl"),
+        (
+            ["eval", "demo", "--benchmark", "demo/in_domain", "--output", "rows.jsonl"],
+            "--output: rows.jsonl cannot be written: File exists",
+        ),
+        (["report", "run"], "run: no such folder"),
         (["eval", "demo", "--benchmark", "gsm8k=none.jsonl"], "none.jsonl"),
         (["eval", "demo", "--benchmark", "demo/in_domain", "--samples", "4"], "temperature"),
         (["eval", "demo", "--benchmark", "demo/in_domain", "--limit", "0"], "limit"),
@@ -230,3 +253,14 @@ def test_a_run_is_not_overwritten(folder: Path, capsys: pytest.CaptureFixture[st
     assert main(["train", "recipe.yaml", "--restart"]) == 0
     assert (folder / "runs/first/notes.txt").read_text() == "mine"
     assert len((folder / "runs/first/metrics.jsonl").read_text().splitlines()) == 1
+
+
+def test_an_objective_without_a_name_is_otr(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe("objective:\n  name: otr\n", "")(folder)
+    said = refused(["train", "recipe.yaml", "objective.num_rollouts=0"], folder, capsys)
+    assert "objective.num_rollouts must be a whole number of at least 1, found 0" in said
+    assert main(["train", "recipe.yaml", "objective.num_rollouts=4"]) == 0
+    assert "objective otr with num_rollouts=4" in capsys.readouterr().err
+    assert "num_rollouts: 4" in (folder / "runs/first/config.yaml").read_text()

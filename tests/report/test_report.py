@@ -64,6 +64,28 @@ def test_runs_without_a_study_have_curves_and_differences_but_no_verdict(study: 
     assert "objective.num_rollouts" in page and "sft-0" in page
 
 
+def test_a_study_that_is_not_finished_shows_the_runs_that_have_trained(study: Path) -> None:
+    (study / "results.json").unlink()
+    (study / "study.yaml").write_text("{}")
+    (study / "untuned").mkdir()
+    write_report([study], study / "half.html")
+    page = (study / "half.html").read_text()
+    assert "study, not finished: no verdict yet" in page and "otr-6" in page
+    assert "Verdict" not in page and "untuned" not in page
+    for path in study.glob("*/metrics.jsonl"):
+        path.unlink()
+    with pytest.raises(UserError, match="no run of this study has trained yet; `otr compare`"):
+        write_report([study], study / "none.html")
+    assert not (study / "none.html").exists()
+
+
+def test_runs_of_one_name_in_different_places_are_all_shown(study: Path) -> None:
+    (study / "other").mkdir()
+    (study / "otr-1").rename(study / "other/sft-0")
+    write_report([study / "sft-0", study / "other/sft-0"], study / "runs.html")
+    assert "other/sft-0" in (study / "runs.html").read_text()
+
+
 def test_other_folders_are_refused_and_nothing_is_written(study: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="neither a run folder"):
         write_report([tmp_path], tmp_path / "report.html")

@@ -75,17 +75,14 @@ def run(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from otr.evaluation.pipeline import evaluate
+    from otr.terminal import bar_options
 
     bars: list[tqdm] = []
 
     def progress(num_done: int, num_all: int) -> None:
         if not bars:
             # What was there before does not count for the time that is left.
-            bars.append(
-                tqdm(
-                    total=num_all, initial=num_done, unit="answer", dynamic_ncols=True, leave=False
-                )
-            )
+            bars.append(tqdm(total=num_all, initial=num_done, leave=False, **bar_options("answer")))
         bars[-1].update(num_done - bars[-1].n)
 
     try:
@@ -103,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
                 harness=arguments.harness,
                 engine=arguments.engine,
                 prompt=arguments.prompt,
-                progress=progress if sys.stderr.isatty() else None,
+                progress=progress,
                 say=lambda line: print(line, file=sys.stderr),
             )
     finally:

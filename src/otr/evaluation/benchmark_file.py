@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from otr.errors import UserError, suggestion
 from otr.evaluation.template import fields_of
+from otr.rows import READERS
 from otr.runs import read_yaml
 
 Rule = Literal["number", "math", "choice", "bbeh", "text", "code"]
@@ -164,6 +165,11 @@ def benchmark_file(name: str) -> BenchmarkFile:
 
     Raises: UserError if there is none of this name.
     """
+    if Path(name).suffix in READERS:
+        raise UserError(
+            f"benchmark: {name} is a file of questions; say whose prompt and answer rule they have, "
+            f"as in gsm8k={name}, or give a .yaml file that says both (docs/benchmarks.md)"
+        )
     if name not in catalogue():
         raise UserError(
             f"benchmark: {name!r} is not known{suggestion(name, ['demo', *catalogue()])}; known are "
@@ -189,7 +195,10 @@ def read_benchmark_file(path: Path) -> BenchmarkFile:
         )
         found = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
-            found = f"no such field{suggestion(where[-1], _fields_at(where[:-1]))}"
+            known = _fields_at(where[:-1])
+            found = f"no such field{suggestion(where[-1], known)} (there are {', '.join(known)})"
+            if where == ["name"]:
+                found = "no such field; the benchmark is named after its file"
         elif problem["type"] == "missing":
             found = "is missing; add it"
         raise UserError(f"{path}{line}: {'.'.join(where)}{': ' if where else ''}{found}") from None

@@ -16,7 +16,7 @@ from otr.evaluation.partial import PartialAnswers, remove_partial
 from otr.evaluation.processes import join_processes
 from otr.evaluation.prompts import Prompts
 from otr.evaluation.requests import Generated, Key, Request
-from otr.evaluation.written import SETTINGS, Row, Written, scored
+from otr.evaluation.written import SETTINGS, Row, Written, require_writable, scored
 from otr.pretrained import load_tokenizer, model_location
 from otr.redaction import redacted
 from otr.runs import CONFIG, model_folder
@@ -85,6 +85,8 @@ def evaluate(
         processes=processes,
     )
     say = say if processes.is_first else _unheard
+    if processes.is_first:
+        require_writable(evaluated.folder)
     for gap in gaps:
         say(gap)
     written = Written(evaluated.folder, evaluated.name, evaluated.digest)

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
+from otr.errors import UserError
 from otr.evaluation.benchmarks import VALIDATION
 from otr.evaluation.scores import scores_of
 from otr.evaluation.sources import DEMO
@@ -22,6 +24,23 @@ Scores = dict[str, dict[str, Any]]
 
 SETTINGS = "settings_sha256"
 """The field of a score that tells what its answers depend on."""
+
+
+def require_writable(folder: Path | None) -> None:
+    """Make the folder that scores go to, before anything is answered.
+
+    Raises: UserError if it cannot be made or written.
+    """
+    if folder is None:
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"--output: {folder} cannot be written: {error.strerror}; give another folder"
+        ) from None
 
 
 class Written:

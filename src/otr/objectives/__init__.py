@@ -43,7 +43,9 @@ __all__ = [
     "Statistics",
     "Unlikelihood",
     "Weights",
+    "in_words",
     "objective_from_options",
+    "option_names",
     "options_of",
 ]
 
@@ -56,6 +58,10 @@ def objective_from_options(options: Mapping[str, Any]) -> Objective:
     by_name = {kind.name: kind for kind in ALL}
     options = dict(options)
     name = options.pop("name", None)
+    if name is None:
+        raise ValueError(
+            f"objective.name: is missing; add one of {', '.join(by_name)}, as in objective.name=otr"
+        )
     if name not in by_name:
         raise ValueError(
             f"objective.name must be one of {', '.join(by_name)}, found {name!r}"
@@ -67,7 +73,8 @@ def objective_from_options(options: Mapping[str, Any]) -> Objective:
         if option not in known:
             takes = ", ".join(sorted(known)) if known else "no options"
             raise ValueError(
-                f"objective.{option}: {name} has no such option{suggestion(option, known)} "
+                f"objective.{option}: {name} has no such option"
+                f"{suggestion(str(option), [*known, 'name'])} "
                 f"(it takes {takes})"
             )
     try:
@@ -76,6 +83,15 @@ def objective_from_options(options: Mapping[str, Any]) -> Objective:
         return kind(**options)
     except ValueError as error:
         raise ValueError(f"objective.{error}") from None
+
+
+def option_names() -> set[str]:
+    """The options of all objectives."""
+    return {
+        field.name
+        for kind in ALL
+        for field in dataclasses.fields(kind)  # type: ignore[arg-type]
+    }
 
 
 def _anchor(options: Mapping[str, Any]) -> Anchor:
@@ -92,3 +108,15 @@ def _anchor(options: Mapping[str, Any]) -> Anchor:
 def options_of(objective: Objective) -> dict[str, Any]:
     """The section of a run file that gives this objective."""
     return {"name": objective.name, **dataclasses.asdict(objective)}  # type: ignore[call-overload]
+
+
+def in_words(objective: Objective) -> str:
+    """The objective's name, and the options that are not as they are unless given:
+    `otr with num_rollouts=64`."""
+    usual = type(objective)()
+    given = [
+        f"{field.name}={value}"
+        for field in dataclasses.fields(objective)  # type: ignore[arg-type]
+        if (value := getattr(objective, field.name)) != getattr(usual, field.name)
+    ]
+    return objective.name + (f" with {', '.join(given)}" if given else "")

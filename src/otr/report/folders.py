@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from otr import runs
-from otr.errors import UserError
+from otr.errors import UserError, file_suggestion
 from otr.report.tracked import has_events, tracked_metrics
 
 _LONGEST_ERROR = 300
@@ -41,13 +41,13 @@ def read_groups(folders: list[Path]) -> list[Group]:
         runs.refuse_links(folder)
         if (folder / runs.RESULTS).is_file():
             groups.append(_study(folder))
-        elif (folder / runs.CONFIG).is_file():
-            single[folder.name] = [folder]
-        elif has_events(folder):
-            # The folders of a tracker are named after times, or all alike.
+        elif (folder / runs.CONFIG).is_file() or has_events(folder):
+            # Folders of one name in different places, such as a tracker's, are told apart.
             single[folder.name if folder.name not in single else str(folder)] = [folder]
         elif (folder / runs.STUDY).is_file():
-            raise UserError(f"{folder}: the study is not finished; otr compare goes on with it")
+            groups.append(_unfinished(folder))
+        elif not folder.exists():
+            raise UserError(f"{folder}: no such folder{file_suggestion(folder)}")
         else:
             raise UserError(
                 f"{folder}: neither a run folder (with {runs.CONFIG}), nor a study folder (with "
@@ -56,6 +56,26 @@ def read_groups(folders: list[Path]) -> list[Group]:
     if single:
         groups.append(Group(title="runs", results=None, run_folders=single))
     return groups
+
+
+def _unfinished(folder: Path) -> Group:
+    """The runs of a study that has not been compared yet.
+
+    Raises: UserError if none has begun to train.
+    """
+    begun = {
+        path.parent.name: [path.parent]
+        for path in sorted(folder.glob(f"*/{runs.METRICS}"))
+        if (path.parent / runs.CONFIG).is_file()
+    }
+    if not begun:
+        raise UserError(
+            f"{folder}: no run of this study has trained yet; `otr compare` with its file goes on"
+        )
+    for (run,) in begun.values():
+        runs.refuse_links(run)
+    title = f"{folder.resolve().name}, not finished: no verdict yet"
+    return Group(title=title, results=None, run_folders=begun)
 
 
 def _study(folder: Path) -> Group:

@@ -7,7 +7,7 @@ from tqdm import tqdm
 from otr import runs
 from otr.study.plan import Job
 from otr.study.runner import Progress, last_row
-from otr.terminal import visible
+from otr.terminal import bar_options, visible
 
 _LEAST_PROMISE = 0.05
 """Share of the work that is done before the time left is worth a word."""
@@ -20,10 +20,10 @@ class Bar:
     """Shows how far the runs are: whole ones, and the running ones by their steps."""
 
     def __init__(self, num_kept: int) -> None:
+        bar = "|{bar}| " if sys.stderr.isatty() else " "
+        # The words are the description: tqdm puts a comma before what it calls the postfix.
         self.bar = tqdm(
-            bar_format="{desc}{percentage:3.0f}%|{bar}| {postfix}",
-            dynamic_ncols=True,
-            mininterval=0.5 if sys.stderr.isatty() else 15.0,
+            **bar_options("run") | {"bar_format": "{percentage:3.0f}%" + bar + "{desc}"}
         )
         self.num_kept = num_kept
         self.num_failed = 0
@@ -38,7 +38,7 @@ class Bar:
             self.bar.reset(total=progress.num_all)
         done = progress.num_done + sum(share_done(job) for job in progress.running)
         kept = f", {self.num_kept} kept from before" if self.num_kept else ""
-        self.bar.set_postfix_str(
+        self.bar.set_description_str(
             f"{progress.num_done} of {progress.num_all} runs{kept}{self._left(done)}",
             refresh=False,
         )

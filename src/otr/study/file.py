@@ -1,6 +1,7 @@
 """The study file: one YAML document, with dotted overrides from the command line."""
 
 import math
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -100,6 +101,14 @@ class Study(Section):
         _require_once(seeds)
         return seeds
 
+    @field_validator("objectives", mode="before")
+    @classmethod
+    def _are_sections(cls, objectives: Any) -> Any:
+        for each in objectives if isinstance(objectives, list) else ():
+            if isinstance(each, str):
+                raise ValueError(f"each is a section: write {{name: {each}}} for {each}")
+        return objectives
+
     @field_validator("objectives")
     @classmethod
     def _are_methods(cls, objectives: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -126,6 +135,11 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     Raises: UserError that names file, line and key, with the nearest right one.
     """
     document = read_yaml(Path(path))
+    if "base" not in document and {"model", "data"} <= document.keys():
+        raise UserError(
+            f"{path}: is a run file; `otr train {shlex.quote(str(path))}` runs it, and a study has "
+            "it under `base:`, as `otr compare --help` shows"
+        )
     for override in overrides:
         apply_override(document, override)
     study = checked(Study, document, str(path))

@@ -2,6 +2,7 @@
 
 import io
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
@@ -11,9 +12,10 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
-from otr.errors import UserError, suggestion
+from otr.errors import UserError, problem_words, suggestion
 from otr.redaction import without_secrets
 from otr.runs import read_yaml
+from otr.training.options import ELSEWHERE, USUAL
 
 Kind = TypeVar("Kind", bound="Section")
 
@@ -130,7 +132,7 @@ class Run(Section):
     """Training data."""
 
     objective: dict[str, Any] = {"name": "otr"}
-    """`name`, and the options of that objective."""
+    """`name`, `otr` unless given, and the options of that objective."""
 
     loss: Loss = Loss()
     """How the tokens' losses are averaged."""
@@ -178,6 +180,18 @@ class Run(Section):
             raise ValueError(f"must be `off` or a bound between 0 and 0.5, found {value!r}")
         return value
 
+    @field_validator("objective", mode="before")
+    @classmethod
+    def _is_a_section(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            raise ValueError(
+                f"must be a section, as `objective: {{name: {value}}}` in the file or "
+                f"objective.name={value} after it"
+            )
+        if isinstance(value, dict) and "name" not in value:
+            return {"name": "otr", **value}
+        return value
+
     @field_validator("model", "output_dir")
     @classmethod
     def _not_empty(cls, value: str) -> str:
@@ -192,6 +206,8 @@ def load_run(path: str | Path, overrides: Sequence[str] = ()) -> Run:
     Raises: UserError that names file, line and key, with the nearest right one.
     """
     document = read_yaml(Path(path))
+    if "model" not in document and {"base", "objectives"} <= document.keys():
+        raise UserError(f"{path}: is a study file; `otr compare {shlex.quote(str(path))}` runs it")
     for override in overrides:
         apply_override(document, override)
     return checked(Run, document, str(path))
@@ -267,11 +283,30 @@ def _explained(kind: type[BaseModel], document: dict[str, Any], source: str, pro
         key = path[-1]
         known = _fields(kind, [name for name in names if name != key])
         shown = "" if key in names else f"{_short(key)}: "
-        return f"{where}: {shown}no such key{suggestion(key, known)} (there are {', '.join(known)})"
+        found = _deeper(key) if kind is Run and names == [key] else ""
+        found = found or suggestion(key, known)
+        return f"{where}: {shown}no such key{found} (there are {', '.join(known)})"
     if problem["type"] == "missing":
         return f"{where}: is missing; add it"
-    message = problem["msg"].removeprefix("Value error, ")
-    return f"{where}: {message[0].lower()}{message[1:]}, found {_short(problem['input'])}"
+    found = problem["input"]
+    if problem["type"] == "value_error" and isinstance(found, dict | list):
+        return f"{where}: {problem_words(problem)}"
+    return f"{where}: {problem_words(problem)}, found {_short(found)}"
+
+
+def _deeper(key: str) -> str:
+    """The suggestion for a key at the top of a run file that belongs to one of its sections."""
+    from otr.objectives import option_names
+
+    for section, known in (
+        ("data", Data.model_fields),
+        ("training", {*USUAL, *ELSEWHERE}),
+        ("objective", option_names()),
+        ("samples", Samples.model_fields),
+    ):
+        if key in known:
+            return f"; did you mean '{section}.{ELSEWHERE.get(key, key)}'?"
+    return ""
 
 
 def _line(document: Any, names: list[str]) -> str:
@@ -302,5 +337,11 @@ def _fields(kind: type[BaseModel], sections: list[str]) -> list[str]:
 
 
 def _short(value: Any) -> str:
-    text = repr(value) if not isinstance(value, dict | list) else type(value).__name__
+    text = (
+        "a section"
+        if isinstance(value, dict)
+        else "a list"
+        if isinstance(value, list)
+        else repr(value)
+    )
     return text if len(text) <= 80 else text[:77] + "…"

@@ -115,7 +115,18 @@ def removed_if_refused(folder: Path) -> Iterator[None]:
     except ValueError as error:
         if not existed:
             shutil.rmtree(folder, ignore_errors=True)
-        raise UserError(str(error)) from error
+        raise UserError(_named(str(error))) from error
+
+
+def _named(message: str) -> str:
+    """A refusal with the setting that it is about, where peft leaves that out."""
+    for start, setting, way_out in (
+        ("`r` should be", "lora.r", ""),
+        ("Target modules", "lora.target_modules", " `all-linear` takes every linear layer."),
+    ):
+        if message.startswith(start):
+            return f"{setting}: {message}{way_out}"
+    return message
 
 
 def save_model(trainer: Trainer, folder: Path) -> None:

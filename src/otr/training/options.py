@@ -8,7 +8,39 @@ from typing import Any
 
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
-from otr.errors import UserError, suggestion
+from otr.errors import UserError, problem_words, suggestion
+
+ELSEWHERE = {
+    "batch_size": "per_device_train_batch_size",
+    "train_batch_size": "per_device_train_batch_size",
+    "micro_batch_size": "per_device_train_batch_size",
+    "eval_batch_size": "per_device_eval_batch_size",
+    "grad_accum": "gradient_accumulation_steps",
+    "grad_accumulation_steps": "gradient_accumulation_steps",
+    "epochs": "num_train_epochs",
+    "num_epochs": "num_train_epochs",
+    "steps": "max_steps",
+    "num_steps": "max_steps",
+    "lr": "learning_rate",
+    "scheduler": "lr_scheduler_type",
+    "lr_scheduler": "lr_scheduler_type",
+    "warmup": "warmup_steps",
+    "optimizer": "optim",
+    "attn_implementation": "model_init_kwargs.attn_implementation",
+    "dtype": "model_init_kwargs.dtype",
+    "torch_dtype": "model_init_kwargs.dtype",
+    "max_seq_length": "max_length",
+    "seq_length": "max_length",
+    "context_length": "max_length",
+    "sequence_len": "max_length",
+}
+"""What other trainers and older releases call a field of SFTConfig."""
+
+USUAL = frozenset(ELSEWHERE.values()) | {
+    "bf16", "eval_steps", "eval_strategy", "fp16", "gradient_checkpointing", "logging_steps",
+    "max_grad_norm", "packing", "report_to", "save_steps", "warmup_ratio", "weight_decay",
+}  # fmt: skip
+"""Fields of SFTConfig that many runs set, known without loading it."""
 
 _WIDER: dict[str, Any] = {"fsdp": bool | str | list[str] | None}
 """What fields take that their annotation does not say."""
@@ -28,9 +60,10 @@ def built(kind: type, section: str, options: Mapping[str, Any], **fixed: Any) ->
                 f"{section}.{option}: set by otr itself ({_reason(option)}); leave it out"
             )
         if option not in fields:
-            raise UserError(
-                f"{section}.{option}: {kind.__name__} has no such field{suggestion(option, fields)}"
-            )
+            meant = ELSEWHERE.get(option, "")
+            is_there = meant.partition(".")[0] in fields
+            found = f"; did you mean {meant!r}?" if is_there else suggestion(option, fields)
+            raise UserError(f"{section}.{option}: {kind.__name__} has no such field{found}")
         hint = _WIDER.get(option, hints[option])
         values[option] = _converted(f"{section}.{option}", value, hint)
     try:
@@ -50,8 +83,8 @@ def _converted(name: str, value: Any, hint: Any) -> Any:
     try:
         return adapter.validate_python(value)
     except ValidationError as error:
-        message = error.errors()[0]["msg"]
-        raise UserError(f"{name}: {message[0].lower()}{message[1:]}, found {value!r}") from None
+        words = problem_words(error.errors()[0])
+        raise UserError(f"{name}: {words}, found {value!r}") from None
 
 
 def _reason(option: str) -> str:

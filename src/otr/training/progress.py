@@ -9,7 +9,7 @@ from tqdm import tqdm
 from transformers import TrainerCallback
 
 from otr import runs
-from otr.terminal import visible
+from otr.terminal import bar_options, visible
 from otr.training.budget import TimeBudget
 from otr.training.cost import Clock
 from otr.training.parallel import is_sharded
@@ -61,9 +61,7 @@ class Progress(TrainerCallback):
             self.bar = tqdm(
                 total=state.max_steps if self.budget is None else round(self.budget.budget_seconds),
                 initial=state.global_step if self.budget is None else 0,
-                unit="step" if self.budget is None else "s",
-                dynamic_ncols=True,
-                mininterval=0.2 if sys.stderr.isatty() else 5.0,
+                **bar_options("step" if self.budget is None else "second"),
             )
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:

@@ -1,6 +1,7 @@
 """A run file's settings as the libraries take them: TRL's SFTConfig and the tokenizer."""
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ def sft_config(run: Run) -> SFTConfig:
                 f"training.{option}: the `data:` section decides what is supervised and what "
                 "happens to long rows; leave it out"
             )
+    _check_packages(run.training)
     packs = run.training.get("packing") or run.training.get("eval_packing")
     arguments = built(
         SFTConfig,
@@ -61,11 +63,30 @@ def sft_config(run: Run) -> SFTConfig:
             raise UserError(
                 f"training.{option}: must be at least {low:g}, found {getattr(arguments, option)}"
             )
+    # transformers would make one step of 0.
+    if arguments.max_steps != -1 and arguments.max_steps < 1:
+        raise UserError(
+            "training.max_steps: must be at least 1, or -1 for whole epochs, found "
+            f"{arguments.max_steps}"
+        )
     check_trackers(arguments.report_to)
     if run.max_seconds is not None:
         check_budget(arguments)
     _check_optimizer(arguments)
     return arguments
+
+
+def _check_packages(training: dict[str, Any]) -> None:
+    """Raise UserError where a setting needs a package that is not installed; the libraries say so
+    after the run's folder is written, or in words that are hard to follow."""
+    for option, package, install in (
+        ("deepspeed", "deepspeed", "pip install 'otr[deepspeed]'"),
+        ("use_liger_kernel", "liger_kernel", "pip install liger-kernel"),
+    ):
+        if training.get(option) and find_spec(package) is None:
+            raise UserError(
+                f"training.{option}: {package} is not installed; {install}, or leave it out"
+            )
 
 
 def _check_optimizer(arguments: SFTConfig) -> None:
