@@ -102,6 +102,23 @@ def test_a_policy_that_is_its_own_reference_feels_no_pull(direction: Direction) 
 
 
 @pytest.mark.parametrize("direction", ["forward", "reverse"])
+def test_a_large_common_offset_of_float32_logits_changes_nothing(direction: Direction) -> None:
+    # With one-hot states the weight's columns are the logits themselves, multiples of 1/8.
+    states, labels = torch.eye(16), torch.arange(16)
+    generator = torch.Generator().manual_seed(0)
+    ours, theirs = (torch.randn(130, 16, generator=generator).mul(8).round() / 8 for _ in range(2))
+    found = []
+    for offset in (0.0, 2.0**19):
+        weight = (ours + offset).requires_grad_()
+        out = linear_loss(
+            states, weight, labels, SFT(anchor=Anchor(kl=0.3, direction=direction)),
+            reference_hidden=states, reference_weight=theirs + offset, backend="chunked",
+        )  # fmt: skip
+        found.append((out.loss, *torch.autograd.grad(out.loss, weight)))
+    assert torch.equal(found[0][0], found[1][0]) and torch.equal(found[0][1], found[1][1])
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse"])
 def test_autocast_rounds_the_reference_as_it_does_the_policy(direction: Direction) -> None:
     hidden, weight, _, labels = problem(64, 507, 24, torch.float32)
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -290,6 +290,19 @@ def test_a_common_offset_of_the_logits_does_not_matter() -> None:
         assert far.rollouts is None or torch.equal(far.rollouts, at_zero.rollouts)  # type: ignore[arg-type]
 
 
+def test_a_large_common_offset_of_float32_logits_changes_no_gradient() -> None:
+    hidden, weight, _, labels = problem(64, 507, 24, torch.float32)
+    # Multiples of 1/8, which an offset of 2^19 leaves exact; the logarithm of a sum it would not.
+    logits = ((hidden @ weight.T) * 8).round() / 8
+    for objective, _ in CASES.values():
+        found = []
+        for offset in (0.0, 2.0**19):
+            leaf = (logits + offset).requires_grad_()
+            out = logits_loss(leaf, labels, objective, backend="chunked")
+            found += gradients(out, [leaf])
+        assert torch.equal(*found)
+
+
 def test_extreme_logits_give_finite_losses_and_gradients() -> None:
     logits = torch.zeros(3, 300)
     logits[0, 0], logits[1, 1], logits[2] = 1e4, -1e4, 3e4

@@ -28,6 +28,8 @@ def of_rows(
     overwritten with the reference's log-probabilities.
     """
     transform.apply_(reference_RV)
+    # The largest first: a large common offset would round the sum of it and the logarithm.
+    reference_RV -= reference_RV.amax(1, keepdim=True)
     reference_RV -= reference_RV.logsumexp(1, keepdim=True)
     divergence_R = torch.zeros_like(sums.top_R)
     for log_pi_RC, log_rho_RC in _blocks(logits_RV, reference_RV, sums):
@@ -59,8 +61,8 @@ def write_gradient(
 
 def _blocks(logits_RV: Tensor, reference_RV: Tensor, sums: Sums) -> Iterator[tuple[Tensor, Tensor]]:
     """log pi and log rho of some columns at a time; the latter are the reference's own memory."""
-    log_total_R = sums.top_R + sums.log_total_R
     for block_RC, log_rho_RC in zip(
         logits_RV.split(_COLUMNS, dim=1), reference_RV.split(_COLUMNS, dim=1), strict=True
     ):
-        yield block_RC - log_total_R[:, None], log_rho_RC
+        log_pi_RC = (block_RC - sums.top_R[:, None]).sub_(sums.log_total_R[:, None])
+        yield log_pi_RC, log_rho_RC

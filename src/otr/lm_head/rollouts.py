@@ -84,9 +84,15 @@ def block_masses(logits_RV: Tensor, top_R: Tensor, temperature: float) -> Tensor
 
     Shapes: logits (R, V), top (R,); result (R, B).
     """
-    masses_RV = ((logits_RV - top_R[:, None]) / temperature).exp_()
-    masses_RV = torch.nn.functional.pad(masses_RV, (0, -logits_RV.shape[1] % BLOCK))
-    return masses_RV.unflatten(1, (-1, BLOCK)).sum(-1)
+    return block_sums(((logits_RV - top_R[:, None]) / temperature).exp_())
+
+
+def block_sums(values_RC: Tensor) -> Tensor:
+    """Sums over blocks of `BLOCK` columns, the last of which may be shorter, (R, B)."""
+    missing = -values_RC.shape[1] % BLOCK
+    if missing:
+        values_RC = torch.nn.functional.pad(values_RC, (0, missing))
+    return values_RC.unflatten(1, (-1, BLOCK)).sum(-1)
 
 
 def missed_words(

@@ -32,7 +32,7 @@ def sums(logits_RV: Tensor, transform: LogitTransform, needs: Needs, masses: boo
         if needs.temperature is not None:
             torch.mul(shifted_RC, 1 / needs.temperature, out=exponential_RC).exp_()
             if masses:
-                masses_RB.append(_block_sums(exponential_RC))
+                masses_RB.append(rollouts.block_sums(exponential_RC))
                 rollout_total_R += masses_RB[-1].sum(1)
             else:
                 rollout_total_R += exponential_RC.sum(1)
@@ -58,14 +58,6 @@ def _blocks(logits_RV: Tensor, num_scratch: int) -> Iterator[list[Tensor]]:
     ]
     for block_RC in logits_RV.split(_COLUMNS, dim=1):
         yield [block_RC, *(room[:, : block_RC.shape[1]] for room in scratch)]
-
-
-def _block_sums(values_RC: Tensor) -> Tensor:
-    """Sums over blocks of `rollouts.BLOCK` columns."""
-    missing = -values_RC.shape[1] % rollouts.BLOCK
-    if missing:
-        values_RC = torch.nn.functional.pad(values_RC, (0, missing))
-    return values_RC.unflatten(1, (-1, rollouts.BLOCK)).sum(-1)
 
 
 def words(
@@ -103,22 +95,29 @@ def write_gradient(
     temperature: float | None,
 ) -> None:
     """See `Passes.write_gradient`."""
-    log_total_R = sums.top_R + sums.log_total_R
+    # Probabilities as exp(z - top) / total: z less top + log total would lose what a large common
+    # offset of the logits leaves of them.
+    share_R = (-sums.log_total_R).exp_()
+    policy_R, offset_R = gradient.policy_R * share_R, sums.entropy_R - sums.log_total_R
+    entropy_R = None if gradient.entropy_R is None else gradient.entropy_R * share_R
+    rollout_R, inverse_temperature = None, 1.0
+    if gradient.rollout_R is not None:
+        assert sums.rollout_log_total_R is not None and temperature is not None
+        rollout_R = gradient.rollout_R * (-sums.rollout_log_total_R).exp_()
+        inverse_temperature = 1 / temperature
     for block_RC, gradient_RC, scratch_RC in _blocks(logits_RV, 2):
         slope = transform.slope(block_RC)
-        torch.sub(block_RC, log_total_R[:, None], out=gradient_RC)
-        if gradient.entropy_R is not None:
-            torch.add(gradient_RC, sums.entropy_R[:, None], out=scratch_RC)
-            scratch_RC.mul_(gradient.entropy_R[:, None]).add_(gradient.policy_R[:, None])
+        torch.sub(block_RC, sums.top_R[:, None], out=gradient_RC)
+        if entropy_R is not None:
+            torch.add(gradient_RC, offset_R[:, None], out=scratch_RC)
+            scratch_RC.mul_(entropy_R[:, None]).add_(policy_R[:, None])
             gradient_RC.exp_().mul_(scratch_RC)
         else:
-            gradient_RC.exp_().mul_(gradient.policy_R[:, None])
-        if gradient.rollout_R is not None:
-            assert sums.rollout_log_total_R is not None and temperature is not None
-            rollout_log_total_R = sums.top_R / temperature + sums.rollout_log_total_R
-            torch.mul(block_RC, 1 / temperature, out=scratch_RC)
-            scratch_RC.sub_(rollout_log_total_R[:, None]).exp_()
-            gradient_RC -= scratch_RC.mul_(gradient.rollout_R[:, None])
+            gradient_RC.exp_().mul_(policy_R[:, None])
+        if rollout_R is not None:
+            torch.sub(block_RC, sums.top_R[:, None], out=scratch_RC)
+            scratch_RC.mul_(inverse_temperature).exp_()
+            gradient_RC -= scratch_RC.mul_(rollout_R[:, None])
         if gradient.uniform_R is not None:
             gradient_RC -= gradient.uniform_R[:, None]
         torch.mul(gradient_RC, slope, out=block_RC)
