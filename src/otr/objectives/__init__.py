@@ -62,7 +62,7 @@ def objective_from_options(options: Mapping[str, Any]) -> Objective:
             + suggestion(str(name), by_name)
         )
     kind = by_name[name]
-    known = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    known = {field.name for field in dataclasses.fields(kind)}
     for option in options:
         if option not in known:
             takes = ", ".join(sorted(known)) if known else "no options"
@@ -91,4 +91,4 @@ def _anchor(options: Mapping[str, Any]) -> Anchor:
 
 def options_of(objective: Objective) -> dict[str, Any]:
     """The section of a run file that gives this objective."""
-    return {"name": objective.name, **dataclasses.asdict(objective)}  # type: ignore[call-overload]
+    return {"name": objective.name, **dataclasses.asdict(objective)}
