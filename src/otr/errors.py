@@ -1,7 +1,8 @@
 """Exceptions whose text is for the user."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from typing import Any
 
 
 class UserError(ValueError):
@@ -30,3 +31,24 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     """``; did you mean 'x'?`` for the nearest of `known`, or an empty string."""
     nearest = get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"; did you mean {nearest[0]!r}?" if nearest else ""
+
+
+_WORDS = {
+    "float": "must be a number",
+    "int": "must be a whole number",
+    "bool": "must be true or false",
+    "string": "must be text",
+    "dict": "must be a section, with keys of its own",
+    "model": "must be a section, with keys of its own",
+    "list": "must be a list",
+}
+"""By the first part of pydantic's name of a problem: `float_parsing`, `int_from_float`, …"""
+
+
+def problem_words(problem: Mapping[str, Any]) -> str:
+    """What is wrong with a value, of one of pydantic's `ValidationError.errors()`."""
+    kind, _, rest = problem["type"].partition("_")
+    if kind in _WORDS and rest in ("type", "parsing", "from_float"):
+        return _WORDS[kind]
+    message = problem["msg"].removeprefix("Value error, ").replace("Input should", "must")
+    return message[0].lower() + message[1:]

@@ -31,7 +31,7 @@ from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from typing_extensions import TypedDict
 
-from otr.errors import UserError
+from otr.errors import UserError, suggestion
 
 Kind = TypeVar("Kind")
 
@@ -198,7 +198,7 @@ def read_yaml(path: Path) -> CommentedMap:
     try:
         document = YAML(typ="rt").load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
+        raise UserError(f"{path}: no such file{_near(path)}") from None
     except (IsADirectoryError, PermissionError) as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
@@ -218,6 +218,14 @@ def read_yaml(path: Path) -> CommentedMap:
             "stands for what it repeats"
         )
     return document
+
+
+def _near(path: Path) -> str:
+    """A word on the file of the nearest name beside one that is not there."""
+    folder = path.parent
+    return suggestion(
+        path.name, [each.name for each in folder.iterdir()] if folder.is_dir() else []
+    )
 
 
 def _num_values(value: Any, most: int, levels: int) -> int:

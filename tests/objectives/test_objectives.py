@@ -10,6 +10,7 @@ from otr.objectives import (
     SFT,
     Anchor,
     Statistics,
+    in_words,
     objective_from_options,
     options_of,
 )
@@ -35,7 +36,7 @@ def test_a_run_file_and_python_give_the_same_objective() -> None:
             "objective.name must be one of sft, label-smoothing, otr, dft, power, eaft, focal, gem, "
             "unlikelihood, found 'ort'; did you mean 'otr'",
         ),
-        ({}, "objective.name must be one of"),
+        ({}, "objective.name: is missing; add one of sft, "),
         ({"name": "otr", "num_rollout": 5}, "did you mean 'num_rollouts'"),
         ({"name": "sft", "temperature": 1.0}, "objective.temperature: sft has no such option"),
         ({"name": "otr", "num_rollouts": 0}, "objective.num_rollouts must be a whole number"),
@@ -76,6 +77,12 @@ def test_a_wrong_option_is_named_with_the_way_out(options: dict, message: str) -
     with pytest.raises(ValueError) as error:
         objective_from_options(options)
     assert message in str(error.value)
+
+
+def test_in_words_only_what_is_not_as_usual_is_said() -> None:
+    assert in_words(OTR()) == "otr"
+    words = in_words(OTR(num_rollouts="exact", wrong_reward=-0.2))
+    assert words == "otr with num_rollouts=exact, wrong_reward=-0.2"
 
 
 def test_objectives_are_frozen() -> None:

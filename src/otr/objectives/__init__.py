@@ -43,6 +43,7 @@ __all__ = [
     "Statistics",
     "Unlikelihood",
     "Weights",
+    "in_words",
     "objective_from_options",
     "options_of",
 ]
@@ -56,6 +57,10 @@ def objective_from_options(options: Mapping[str, Any]) -> Objective:
     by_name = {kind.name: kind for kind in ALL}
     options = dict(options)
     name = options.pop("name", None)
+    if name is None:
+        raise ValueError(
+            f"objective.name: is missing; add one of {', '.join(by_name)}, as in objective.name=otr"
+        )
     if name not in by_name:
         raise ValueError(
             f"objective.name must be one of {', '.join(by_name)}, found {name!r}"
@@ -92,3 +97,15 @@ def _anchor(options: Mapping[str, Any]) -> Anchor:
 def options_of(objective: Objective) -> dict[str, Any]:
     """The section of a run file that gives this objective."""
     return {"name": objective.name, **dataclasses.asdict(objective)}  # type: ignore[call-overload]
+
+
+def in_words(objective: Objective) -> str:
+    """The objective's name, and the options that are not as they are unless given:
+    `otr with num_rollouts=64`."""
+    usual = type(objective)()
+    given = [
+        f"{field.name}={value}"
+        for field in dataclasses.fields(objective)  # type: ignore[arg-type]
+        if (value := getattr(objective, field.name)) != getattr(usual, field.name)
+    ]
+    return objective.name + (f" with {', '.join(given)}" if given else "")

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
-from otr.errors import UserError, suggestion
+from otr.errors import UserError, problem_words, suggestion
 from otr.redaction import without_secrets
 from otr.runs import read_yaml
 
@@ -270,8 +270,10 @@ def _explained(kind: type[BaseModel], document: dict[str, Any], source: str, pro
         return f"{where}: {shown}no such key{suggestion(key, known)} (there are {', '.join(known)})"
     if problem["type"] == "missing":
         return f"{where}: is missing; add it"
-    message = problem["msg"].removeprefix("Value error, ")
-    return f"{where}: {message[0].lower()}{message[1:]}, found {_short(problem['input'])}"
+    found = problem["input"]
+    named = path == ["objective"] and isinstance(found, str)
+    way_out = f"; write objective.name={found}" if named else ""
+    return f"{where}: {problem_words(problem)}, found {_short(found)}{way_out}"
 
 
 def _line(document: Any, names: list[str]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
-from otr.errors import UserError, suggestion
+from otr.errors import UserError, problem_words, suggestion
 
 _WIDER: dict[str, Any] = {"fsdp": bool | str | list[str] | None}
 """What fields take that their annotation does not say."""
@@ -50,8 +50,8 @@ def _converted(name: str, value: Any, hint: Any) -> Any:
     try:
         return adapter.validate_python(value)
     except ValidationError as error:
-        message = error.errors()[0]["msg"]
-        raise UserError(f"{name}: {message[0].lower()}{message[1:]}, found {value!r}") from None
+        words = problem_words(error.errors()[0])
+        raise UserError(f"{name}: {words}, found {value!r}") from None
 
 
 def _reason(option: str) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from otr import runs
 from otr.errors import ProcessLost, UserError
+from otr.objectives import in_words
 from otr.signals import Stopped, noted_signals
 from otr.terminal import visible
 from otr.training.agreement import agreed
@@ -140,7 +141,7 @@ def _announce(prepared: Prepared, found: Audit, there: Standing) -> None:
     report = prepared.report
     lines = [
         f"{report.num_examples} examples, {report.num_supervised} of {report.num_tokens} tokens "
-        f"learned; {prepared.objective}",
+        f"learned; objective {in_words(prepared.objective)}",
         *(f"note: {line}" for line in found.notes),
         *(f"PROBLEM: {line}" for line in found.problems),
         *(f"note: {line}" for line in there.notes),
