@@ -61,6 +61,11 @@ def sft_config(run: Run) -> SFTConfig:
             raise UserError(
                 f"training.{option}: must be at least {low:g}, found {getattr(arguments, option)}"
             )
+    if arguments.max_steps == 0:
+        raise UserError(
+            "training.max_steps: must be at least 1, found 0; leave it out to train for "
+            "training.num_train_epochs"
+        )
     check_trackers(arguments.report_to)
     if run.max_seconds is not None:
         check_budget(arguments)
