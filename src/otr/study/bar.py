@@ -21,7 +21,7 @@ class Bar:
 
     def __init__(self, num_kept: int) -> None:
         self.bar = tqdm(
-            bar_format="{desc}{percentage:3.0f}%|{bar}| {postfix}",
+            bar_format="{percentage:3.0f}%|{bar}| {desc}",
             dynamic_ncols=True,
             mininterval=0.5 if sys.stderr.isatty() else 15.0,
         )
@@ -38,7 +38,7 @@ class Bar:
             self.bar.reset(total=progress.num_all)
         done = progress.num_done + sum(share_done(job) for job in progress.running)
         kept = f", {self.num_kept} kept from before" if self.num_kept else ""
-        self.bar.set_postfix_str(
+        self.bar.set_description_str(
             f"{progress.num_done} of {progress.num_all} runs{kept}{self._left(done)}",
             refresh=False,
         )
