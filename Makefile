@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: setup demo test bench gpu faults fuzz families harness soak scaling zero3 plugins trackers docs docs-check check-style fast oldest release-check clean
+.PHONY: setup demo test bench gpu faults fuzz families harness soak scaling zero3 plugins trackers quantized docs docs-check check-style fast oldest release-check clean
 
 setup: .venv/ready
 
@@ -23,12 +23,15 @@ fast: setup
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m "not slow"
 
 # The trainer's tests on the oldest TRL and transformers that are supported.
-oldest:
+oldest: .venv-oldest/ready
+	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -n 2 tests/training tests/lm_head
+
+.venv-oldest/ready: requirements/pins.txt requirements/oldest.txt pyproject.toml
 	$(PYTHON) -m venv .venv-oldest
 	.venv-oldest/bin/pip install --quiet -r requirements/pins.txt
 	.venv-oldest/bin/pip install --quiet -r requirements/oldest.txt
 	.venv-oldest/bin/pip install --quiet --no-deps --no-build-isolation -e .
-	.venv-oldest/bin/python -m pytest -n 2 tests/training tests/lm_head
+	touch $@
 
 # The documentation site, into site/.
 docs: setup
@@ -54,11 +57,6 @@ GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,python3)
 gpu:
 	PYTHONPATH=src:$(PYTHONPATH) $(GPU_PYTHON) -m benchmarks.gpu
 
-# lm-evaluation-harness, and its tests.
-harness: setup
-	$(BIN)/pip install --quiet --no-deps -r requirements/harness.txt
-	$(BIN)/pytest tests/evaluation/test_harness.py
-
 # DeepSpeed, and its tests; apart, since every import of transformers would load it from then on.
 zero3: setup
 	$(PYTHON) -m venv .venv-zero3
@@ -66,16 +64,21 @@ zero3: setup
 	DS_BUILD_OPS=0 .venv-zero3/bin/pip install --quiet --no-deps --no-build-isolation -r requirements/deepspeed.txt
 	.venv-zero3/bin/python -m pytest tests/training/test_many_processes.py
 
-# The plugin for axolotl, and the trackers that pins.txt leaves out, each in an environment beside
-# the development environment, whose packages it sees.
-BESIDE = $(abspath $(wildcard .venv/lib/python3*/site-packages))
-plugins trackers: %: setup
-	$(PYTHON) -m venv .venv-$*
-	.venv-$*/bin/pip install --quiet --no-deps -r requirements/$*.txt
-	echo $(BESIDE) > $$(echo .venv-$*/lib/python3*/site-packages)/beside.pth
-	AXOLOTL_DO_NOT_TRACK=1 HF_HUB_OFFLINE=1 PYTHONPATH=src .venv-$*/bin/python -m pytest $(TESTS_$*)
+# The plugin for axolotl, the trackers that pins.txt leaves out, bitsandbytes (8-bit optimizers and
+# QLoRA), and lm-evaluation-harness: each with its tests, in an environment beside the development
+# environment, whose packages it sees.
 TESTS_plugins := tests/integrations/test_axolotl.py
 TESTS_trackers := tests/training/test_trackers.py
+TESTS_quantized := tests/training/test_features.py
+TESTS_harness := tests/evaluation/test_harness.py
+plugins trackers quantized harness: %: .venv-%/ready
+	AXOLOTL_DO_NOT_TRACK=1 HF_HUB_OFFLINE=1 .venv-$*/bin/python -m pytest $(TESTS_$*)
+
+.venv-%/ready: requirements/%.txt .venv/ready
+	$(PYTHON) -m venv .venv-$*
+	printf '%s\n' $(CURDIR)/src $(CURDIR)/.venv/lib/python3*/site-packages > $$(echo .venv-$*/lib/python3*/site-packages)/otr.pth
+	.venv-$*/bin/pip install --quiet --no-deps -r requirements/$*.txt
+	touch $@
 
 # Training killed 50 times at random moments, at least 20 of them inside a save, and gone on with.
 faults: setup
@@ -116,4 +119,4 @@ release-check: setup .venv-release/ready
 	touch $@
 
 clean:
-	rm -rf .venv .venv-* dist
+	rm -rf .venv .venv-* dist site

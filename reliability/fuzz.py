@@ -8,19 +8,16 @@ import json
 import shutil
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
-from peft import LoraConfig, get_peft_model
 
 from otr import runs
-from otr.demo.regimes import REGIMES, data_section, write_demonstrations
 from otr.errors import UserError
 from otr.evaluation.benchmarks import load_benchmarks
-from otr.evaluation.comparison import compare
 from otr.evaluation.scored_run import read_run
 from otr.objectives import objective_from_options
 from otr.pretrained import load_model, load_tokenizer
@@ -28,143 +25,13 @@ from otr.report.report import write_report
 from otr.rows import read_rows
 from otr.study.file import load_study
 from otr.training.checkpoints import MANIFEST, why_broken
-from otr.training.config import Data, Run, load_run
+from otr.training.config import Data, load_run
 from otr.training.folder import standing
-from otr.training.inspection import token_views
 from otr.training.tokens import tokenized_dataset
-
-_RECIPE = """\
-model: demo
-data: {train: rows.jsonl, prompt: prompt, completion: completion}
-objective:
-  name: otr
-  num_rollouts: 64
-  anchor: {kl: 0.1, direction: forward}
-training:
-  max_steps: 100
-  learning_rate: 1.0e-4
-lora: {r: 8, target_modules: all-linear}
-output_dir: runs/first
-seed: 0
-"""
-
-_STUDY = """\
-base: {model: demo, data: {train: rows.jsonl, prompt: a, completion: b}, training: {max_steps: 3}}
-objectives: [{name: sft}, {name: otr, floor: 0.1}, {name: grpo, num_generations: 4}]
-learning_rates: [1.0e-4, 1.0e-3]
-seeds: [0, 1]
-validation: {benchmark: demo/validation}
-benchmarks: {in_domain: [demo/in_domain], retention: [demo/retention]}
-output_dir: studies/first
-"""
-
-_TEMPLATE = """\
-{%- for message in messages %}<|{{ message.role }}|> {{ message['content'] | trim }}<|endoftext|>
-{% endfor %}
-{%- if add_generation_prompt %}<|assistant|> {% endif %}"""
+from reliability import inputs
+from reliability.sound_folders import contents_of, finished_run, write_adapter, write_study
 
 _NO_CHECKS: tuple[Any, ...] = tuple(HealthCheck)
-_COLUMNS = (
-    "prompt",
-    "completion",
-    "question",
-    "answer",
-    "text",
-    "messages",
-    "conversations",
-    "tools",
-)
-
-_words = st.lists(
-    st.sampled_from(("add", "1", "7", "and", "ans", "so", ".", ":", "+", "=", "repeat")),
-    max_size=12,
-).map(" ".join)
-"""Text that the embedded tokenizer knows."""
-
-_scalars = (
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**70), 2**70)
-    | st.floats(allow_nan=True)
-    | st.text(max_size=20)
-)
-_json = st.recursive(
-    _scalars,
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(("role", "content", "name", "from", "value", "x")), inner)
-    ),
-    max_leaves=8,
-)
-_turn = st.fixed_dictionaries(
-    {
-        "role": st.sampled_from(("user", "assistant", "system", "tool", "")),
-        "content": st.text(max_size=30) | _json,
-    }
-)
-
-
-@st.composite
-def _spoilt_text(draw: st.DrawFn, base: str) -> str:
-    """A text with a few places cut out, doubled or replaced."""
-    text = base
-    for _ in range(draw(st.integers(1, 4))):
-        start = draw(st.integers(0, len(text)))
-        stop = draw(st.integers(start, min(len(text), start + 40)))
-        middle = draw(
-            st.sampled_from(
-                ("", text[start:stop] * 2, "\n", ": ", "{}", "[1]", "&a *a", "!!x", "\t", "%}")
-            )
-            | st.text(max_size=12)
-        )
-        text = text[:start] + middle + text[stop:]
-    return text
-
-
-@st.composite
-def _spoilt_bytes(draw: st.DrawFn, content: bytes) -> bytes | None:
-    """Bytes with a bit flipped, cut short, replaced or (None) gone."""
-    kind = draw(st.sampled_from(("flip", "cut", "replace", "gone", "json")))
-    if kind == "gone":
-        return None
-    if kind == "replace":
-        return draw(st.binary(max_size=40))
-    if kind == "json":
-        return json.dumps(draw(_json)).encode()
-    if kind == "cut" or not content:
-        return content[: draw(st.integers(0, max(0, len(content) - 1)))]
-    place = draw(st.integers(0, len(content) - 1))
-    spoilt = bytearray(content)
-    spoilt[place] ^= 1 << draw(st.integers(0, 7))
-    return bytes(spoilt)
-
-
-_row = st.dictionaries(
-    st.sampled_from(_COLUMNS), st.text(max_size=40) | st.lists(_turn, max_size=4) | _json
-)
-_good_row = st.fixed_dictionaries({"prompt": _words, "completion": _words.filter(bool)})
-_good_turns = st.lists(_words.filter(bool), min_size=2, max_size=4).map(
-    lambda texts: [
-        {"role": ("user", "assistant")[place % 2], "content": text}
-        for place, text in enumerate(texts)
-    ]
-)
-_question = st.fixed_dictionaries(
-    {"question": st.text(max_size=20), "answer": st.sampled_from(("#### 4", "It is 4.", "no", 4))}
-)
-_spoilt_questions = _spoilt_text('{"question": "2 + 2?", "answer": "It is 4.\\n#### 4"}\n')
-_data = st.fixed_dictionaries(
-    {},
-    optional={
-        "prompt": st.sampled_from(_COLUMNS),
-        "completion": st.sampled_from(_COLUMNS),
-        "messages": st.sampled_from(_COLUMNS),
-        "text": st.sampled_from(_COLUMNS),
-        "separator": st.text(max_size=3),
-        "overlong": st.sampled_from(("error", "drop", "truncate")),
-        "limit": st.integers(1, 3),
-    },
-)
 
 
 class Fuzz:
@@ -175,11 +42,11 @@ class Fuzz:
         self.tried: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.tokenizer = load_tokenizer("demo")
-        self.run = _finished_run(folder)
-        self.run_files = _contents(Path(self.run.output_dir))
-        _write_study(folder / "compared", Path(self.run.output_dir))
-        self.study_files = _contents(folder / "compared")
-        self.adapter_files = _contents(_write_adapter(folder / "adapter"))
+        self.run = finished_run(folder)
+        self.run_files = contents_of(Path(self.run.output_dir))
+        write_study(folder / "compared", Path(self.run.output_dir))
+        self.study_files = contents_of(folder / "compared")
+        self.adapter_files = contents_of(write_adapter(folder / "adapter"))
 
     def targets(self) -> dict[str, Callable[..., None]]:
         """By name, each kind of input; call it under hypothesis' settings."""
@@ -194,26 +61,26 @@ class Fuzz:
             names: list[str], contents: dict[str, bytes] = self.run_files
         ) -> st.SearchStrategy[tuple[str, bytes | None]]:
             return st.sampled_from(names).flatmap(
-                lambda name: st.tuples(st.just(name), _spoilt_bytes(contents[name]))
+                lambda name: st.tuples(st.just(name), inputs.spoilt_bytes(contents[name]))
             )
 
         return {
-            "recipes": given(_spoilt_text(_RECIPE))(self.recipe),
-            "studies": given(_spoilt_text(_STUDY))(self.study),
+            "recipes": given(inputs.spoilt_text(inputs.RECIPE))(self.recipe),
+            "studies": given(inputs.spoilt_text(inputs.STUDY))(self.study),
             "data files": given(
-                st.lists(_good_row, min_size=1, max_size=4)
-                | st.lists(_row | _good_row, max_size=4),
+                st.lists(inputs.good_rows, min_size=1, max_size=4)
+                | st.lists(inputs.rows | inputs.good_rows, max_size=4),
                 st.sampled_from((".jsonl", ".json", ".csv", ".parquet")),
                 st.none() | st.tuples(st.integers(0, 200), st.binary(max_size=6)),
-                st.just({}) | _data,
+                st.just({}) | inputs.data_sections,
             )(self.data_file),
             "chat templates": given(
-                st.just(_TEMPLATE) | _spoilt_text(_TEMPLATE),
-                _good_turns | st.lists(_turn, min_size=1, max_size=4),
+                st.just(inputs.TEMPLATE) | inputs.spoilt_text(inputs.TEMPLATE),
+                inputs.good_turns | st.lists(inputs.turns, min_size=1, max_size=4),
             )(self.template),
-            "benchmark files": given(st.lists(_question | _row, max_size=4) | _spoilt_questions)(
-                self.benchmark
-            ),
+            "benchmark files": given(
+                st.lists(inputs.questions | inputs.rows, max_size=4) | inputs.spoilt_questions
+            )(self.benchmark),
             "run folders": given(spoilt(plain))(self.run_folder),
             "study folders": given(spoilt(compared, self.study_files))(self.study_folder),
             "models": given(spoilt(model))(self.model),
@@ -369,60 +236,3 @@ def fuzz(
             )  # fmt: skip
             seed(random_seed)(chosen(targets[kind]))()
     return made
-
-
-def _finished_run(folder: Path) -> Run:
-    """A small run that was trained and scored, with a checkpoint."""
-    from otr.evaluation.pipeline import evaluate
-    from otr.training.pipeline import train
-
-    write_demonstrations(REGIMES[0], 0, folder / "rows.jsonl")
-    run = Run.model_validate(
-        {
-            "model": "demo-weak",
-            "data": data_section(folder / "rows.jsonl") | {"limit": 16},
-            "training": {"max_steps": 2, "save_steps": 2, "per_device_train_batch_size": 2},
-            "output_dir": str(folder / "trained"),
-        }
-    )
-    train(run, progress=False)
-    benchmarks = ["demo/in_domain", "demo/validation"]
-    evaluate(run.output_dir, benchmarks, limit=2, output=Path(run.output_dir))
-    return run
-
-
-def _write_study(folder: Path, run: Path) -> None:
-    """A study folder of that run alone."""
-    folder.mkdir()
-    shutil.copytree(run, folder / run.name, ignore=shutil.ignore_patterns("checkpoints", "model"))
-    scored = read_run(folder / run.name)
-    comparison = compare(
-        "study", "A study", [scored], [],
-        model="demo-weak", budget={"steps": 2}, benchmarks={"in_domain": ["demo/in_domain"]},
-        validation="demo/validation", untuned=scored.answered,
-    )  # fmt: skip
-    runs.write_json(folder / runs.RESULTS, comparison.as_json())
-    data = Data.model_validate(data_section(folder.parent / "rows.jsonl"))
-    views = token_views("demo-weak", data, [0], [objective_from_options({"name": "otr"})])
-    runs.write_json(folder / runs.TOKENS, views)
-
-
-def _write_adapter(folder: Path) -> Path:
-    """A LoRA adapter of an embedded model."""
-    base = load_model("demo-weak")
-    config = LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj"], r=2)
-    adapted: Any = get_peft_model(base, config)
-    adapted.save_pretrained(folder)
-    load_tokenizer("demo-weak").save_pretrained(folder)
-    (folder / "README.md").unlink(missing_ok=True)
-    return folder
-
-
-def _contents(folder: Path) -> dict[str, bytes]:
-    return dict(_files(folder))
-
-
-def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            yield str(path.relative_to(folder)), path.read_bytes()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _BLOCK = re.compile(
-    r"(?:^<!-- (?P<mark>run|run: long|file: [\w./-]+) -->\n)?"
+    r"(?:^<!-- (?P<mark>run|run: long|output|file: [\w./-]+) -->\n)?"
     r"^(?P<indent> *)```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^(?P=indent)```",
     re.DOTALL | re.MULTILINE,
 )
@@ -14,7 +14,8 @@ _BLOCK = re.compile(
 @dataclass(frozen=True, kw_only=True)
 class Block:
     """A fenced block. `<!-- run -->` before it has it run, `<!-- run: long -->` only by `make
-    docs-check`, and `<!-- file: NAME -->` has it written to a file for those that follow."""
+    docs-check`; `<!-- file: NAME -->` has it written to a file for those that follow, and
+    `<!-- output -->` compares it with what the one before printed."""
 
     document: Path
     line: int

@@ -59,6 +59,7 @@ def wrong_claims(document: Path) -> list[str]:
 def wrong_line(line: str) -> list[str]:
     """What is wrong with a command line, where it is one of ours."""
     words = [word for word in shlex.split(line.removeprefix("$ "), comments=True) if word != "…"]
+    words = words[: words.index(">")] if ">" in words else words
     while words and re.match(r"[A-Z_]+=", words[0]):
         words = words[1:]
     if not words:

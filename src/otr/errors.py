@@ -22,6 +22,12 @@ class ProcessLost(RuntimeError):
     """
 
 
+def first_line(error: BaseException, longest: int = 300) -> str:
+    """What another library's error says first, which may go on for pages; its kind if nothing."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:longest]
+
+
 def suggestion(word: str, known: Iterable[str]) -> str:
     """``; did you mean 'x'?`` for the nearest of `known`, capitals and small letters alike, or an
     empty string."""

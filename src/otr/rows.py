@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from otr.errors import UserError, file_suggestion, suggestion
+from otr.errors import UserError, file_suggestion, first_line, suggestion
 from otr.runs import read_as
 
 # A csv field longer than 128 KiB is refused unless the module is told otherwise.
@@ -253,10 +253,9 @@ def hub_rows(
         dataset = datasets.load_dataset(name, split=split, **options)
     except Exception as error:
         # The hub client, datasets and the network each raise their own kinds here.
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
         raise UserError(
             f"{name}: neither a file, a folder, nor a hub dataset that this machine can reach "
-            f"with the split {split!r}: {reason}{file_suggestion(Path(name))}"
+            f"with the split {split!r}: {first_line(error)}{file_suggestion(Path(name))}"
         ) from error
     yield from _dataset_rows(dataset, name)
 

@@ -17,6 +17,7 @@ A study folder holds run folders, study.yaml, logs/ with what each run printed a
 results.json, tokens.json and report.html.
 """
 
+import hashlib
 import json
 import math
 import os
@@ -99,6 +100,12 @@ def refuse_links(folder: Path) -> None:
                     f"{path}: is a link to {os.readlink(path)}, and a run's files are read and "
                     "written in its own folder only; put the file itself there, or remove the link"
                 )
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of what is in a file, which is not held in memory."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_text(path: Path, text: str) -> None:

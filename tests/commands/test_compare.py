@@ -10,9 +10,18 @@ from pathlib import Path
 
 import psutil
 import pytest
+from filelock import FileLock
 
 from otr import runs
-from tests.study.studies import write_study
+from otr.commands.main import main
+from otr.errors import UserError
+from otr.evaluation.sandbox import protections
+from otr.signals import Stopped
+from otr.study.file import load_study
+from otr.study.pipeline import run_studies
+from otr.study.plan import Job
+from otr.study.runner import do
+from tests.study.studies import write_code_benchmark, write_study
 
 FOUR = [
     {"name": "sft"},
@@ -126,13 +135,45 @@ def test_a_failed_run_is_in_the_verdict_and_the_exit_status(tmp_path: Path) -> N
     assert "sft-0.001-seed-1" in (tmp_path / "out" / runs.REPORT).read_text()
 
 
+def test_programs_are_not_run_unasked_which_is_said_before_the_first_run(tmp_path: Path) -> None:
+    path = write_study(tmp_path, benchmarks={"in_domain": [write_code_benchmark(tmp_path)]})
+    with pytest.raises(UserError, match="humaneval are programs; --run-code runs them"):
+        run_studies([load_study(path)])
+    assert not (tmp_path / "out").exists()
+
+
+def test_programs_are_run_where_the_command_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first job, the base model's scores, is done here, without a process of its own."""
+
+    def only_the_first(jobs: list[Job], **options: object) -> None:
+        do(jobs[0], num_workers=1)
+        raise Stopped("enough")
+
+    monkeypatch.setattr("otr.study.pipeline.run_jobs", only_the_first)
+    code = write_code_benchmark(tmp_path)
+    study = write_study(tmp_path, seeds=[0], benchmarks={"in_domain": [code]})
+    assert main(["compare", str(study), "--run-code"]) == 75
+    said = capsys.readouterr().err
+    gaps = [f"--run-code: {gap}\n" for gap in protections().missing()]
+    assert [said.count(gap) for gap in gaps] == [1] * len(gaps)
+    answers = (tmp_path / "out" / "untuned" / runs.ANSWERS).read_text().splitlines()
+    (row,) = [row for row in map(json.loads, answers) if row["benchmark"] == "humaneval"]
+    assert (row["correct"], row["problem"]) == (True, None), row
+    # A study file may be another's: consent is the command's alone.
+    assert "run_code" not in (tmp_path / "out" / runs.STUDY).read_text()
+
+
+def test_programs_give_no_rewards(tmp_path: Path) -> None:
+    code = write_code_benchmark(tmp_path)
+    grpo = {"name": "grpo", "reward": code, "max_seconds": 1.0}
+    path = write_study(tmp_path, objectives=[{"name": "sft"}, grpo])
+    with pytest.raises(UserError, match="grpo: the answers to humaneval=.* give no rewards here"):
+        run_studies([load_study(path)])
+
+
 def test_a_second_otr_in_the_same_folder_is_refused(tmp_path: Path) -> None:
-    from filelock import FileLock
-
-    from otr.errors import UserError
-    from otr.study.file import load_study
-    from otr.study.pipeline import run_studies
-
     path = write_study(tmp_path)
     (tmp_path / "out").mkdir()
     with FileLock(tmp_path / "out" / ".lock"), pytest.raises(UserError, match="at work"):
@@ -150,10 +191,6 @@ def test_a_second_otr_in_the_same_folder_is_refused(tmp_path: Path) -> None:
 def test_what_no_run_could_do_with_is_found_before_the_first(
     tmp_path: Path, override: str, words: str
 ) -> None:
-    from otr.errors import UserError
-    from otr.study.file import load_study
-    from otr.study.pipeline import run_studies
-
     with pytest.raises(UserError) as caught:
         run_studies([load_study(write_study(tmp_path), [override])])
     assert words in str(caught.value)

@@ -1,7 +1,8 @@
 """Programs that try to do harm, each bounded so that a hole in the sandbox would do little.
 
 A name in double brackets is filled in: [[outside]] a folder of the test that must stay as it is,
-[[secret]] a file in it, [[port]] a listener's, [[marker]] a time to sleep that tells a process.
+[[secret]] a file in it, [[port]] a listener's, [[segment]] shared memory's, [[marker]] a time to
+sleep that tells a process.
 A program that gets what it wants ends without an exception, and so is told by `finished`.
 """
 
@@ -22,8 +23,8 @@ class Hostile:
 
     tests: str = ""
     wall_seconds: float = 60.0
-    in_namespaces: bool = False
-    """Whether it is stopped only there."""
+    takes_seconds: bool = False
+    """Whether it goes on until a limit on time or memory, which is the same for every user."""
 
 
 _GONE = "FileNotFoundError|PermissionError|OSError: [Errno 30]"
@@ -71,7 +72,9 @@ HOSTILE = [
         detail="RuntimeError: can't start new thread",
     ),
     Hostile("takes_four_gigabytes", "x = bytearray(4 << 30)", ("memory",)),
-    Hostile("grows_until_memory_ends", "x = [0]\nwhile True: x += x", ("memory",)),
+    Hostile(
+        "grows_until_memory_ends", "x = [0]\nwhile True: x += x", ("memory",), takes_seconds=True
+    ),
     Hostile("formats_a_huge_text", "x = format(1, '2000000000d')", ("memory",)),
     Hostile(
         "keeps_memory_in_a_file_without_a_name",
@@ -82,14 +85,22 @@ HOSTILE = [
         "loops_for_a_minute",
         "import time\nend = time.monotonic() + 60\nwhile time.monotonic() < end: pass",
         ("cpu time",),
+        takes_seconds=True,
     ),
-    Hostile("sleeps_for_a_minute", "import time\ntime.sleep(60)", ("wall time",), wall_seconds=1.0),
+    Hostile(
+        "sleeps_for_a_minute",
+        "import time\ntime.sleep(60)",
+        ("wall time",),
+        wall_seconds=1.0,
+        takes_seconds=True,
+    ),
     Hostile(
         "ignores_signals",
         "import signal, time\nfor n in (signal.SIGTERM, signal.SIGALRM, signal.SIGXCPU):\n"
         "    signal.signal(n, signal.SIG_IGN)\n"
         "end = time.monotonic() + 60\nwhile time.monotonic() < end: pass",
         ("cpu time",),
+        takes_seconds=True,
     ),
     Hostile(
         "raises_its_own_limit",
@@ -161,6 +172,30 @@ HOSTILE = [
         "import socket\nsocket.socket(socket.AF_UNIX).connect('\\0otr-[[port]]')",
         detail="PermissionError|ConnectionRefusedError",
     ),
+    Hostile(
+        "sends_a_datagram_from_a_pair",
+        "import socket\na, b = socket.socketpair(type=socket.SOCK_DGRAM)\n"
+        "a.sendto(b'x', '\\0otr-datagrams-[[port]]')",
+        detail=_DENIED,
+    ),
+    Hostile(
+        "sends_a_raw_message_from_a_pair",
+        "import socket\na, b = socket.socketpair(type=socket.SOCK_RAW | socket.SOCK_CLOEXEC)\n"
+        "a.sendto(b'x', '\\0otr-datagrams-[[port]]')",
+        detail=_DENIED,
+    ),
+    Hostile(
+        "connects_half_of_a_pair",
+        "import socket\na, b = socket.socketpair()\nb.close()\na.connect('\\0otr-[[port]]')",
+        detail=_DENIED,
+    ),
+    Hostile(
+        "attaches_memory_that_others_share",
+        _LIBC + "libc.shmat.restype = ctypes.c_void_p\n"
+        "where = libc.shmat([[segment]], None, 0)\n"
+        "result = -1 if where == ctypes.c_void_p(-1).value else 0" + _CHECKED,
+        detail=_DENIED,
+    ),
     Hostile("reads_input", "input()", detail="EOFError"),
     Hostile(
         "writes_a_gigabyte_to_a_file",
@@ -169,15 +204,16 @@ HOSTILE = [
     ),
     Hostile(
         "writes_many_large_files",
-        "for n in range(64):\n    with open(str(n), 'wb') as f:\n        f.write(bytes(15 << 20))",
-        detail="No space left",
-        in_namespaces=True,
+        "import time\nfor n in range(20):\n    with open(str(n), 'wb') as f:\n"
+        "        f.write(bytes(15 << 20))\n    time.sleep(0.01)",
+        ("raised", "killed"),
+        detail="No space left|more than 64 MB",
     ),
     Hostile(
         "writes_very_many_files",
-        "for n in range(20000): open(str(n), 'w').close()",
-        detail="No space left",
-        in_namespaces=True,
+        "import time\nfor n in range(5000):\n    open(str(n), 'w').close()\n    time.sleep(2e-4)",
+        ("raised", "killed"),
+        detail="No space left|or 1000 files",
     ),
     Hostile(
         "opens_very_many_files",
@@ -186,24 +222,51 @@ HOSTILE = [
     ),
     Hostile(
         "leaves_a_process_in_a_session_of_its_own",
-        "import os, time\nif os.fork() == 0:\n    os.setsid()\n    os.execv('/usr/bin/sleep', "
-        "['sleep', '[[marker]]'])\ntime.sleep(0.1)",
+        "import os, time\nif os.fork() == 0:\n    try: os.setsid()\n    except OSError: pass\n"
+        "    os.execv('/usr/bin/sleep', ['sleep', '[[marker]]'])\ntime.sleep(0.1)",
         ("finished",),
     ),
     Hostile(
         "leaves_a_daemon_that_writes_later",
-        "import os, time\nif os.fork() == 0:\n    os.setsid()\n    if os.fork(): os._exit(0)\n"
+        "import os, time\nif os.fork() == 0:\n    if os.fork(): os._exit(0)\n"
         "    time.sleep(1)\n    os.chdir('[[outside]]')\n    open('late', 'w')\n"
         "    os.execv('/usr/bin/sleep', ['sleep', '[[marker]]'])\n",
         ("finished",),
     ),
     Hostile(
         "leaves_a_process_that_ignores_signals",
-        "import os, signal, time\nif os.fork() == 0:\n    os.setsid()\n"
+        "import os, signal, time\nif os.fork() == 0:\n"
         "    for n in range(1, 32):\n        try: signal.signal(n, signal.SIG_IGN)\n"
         "        except OSError: pass\n    os.execv('/usr/bin/sleep', ['sleep', '[[marker]]'])\n"
         "time.sleep(0.1)",
         ("finished",),
+    ),
+    Hostile(
+        "outruns_whoever_hunts_it",
+        "import os, time\nend = time.monotonic() + 30\nif os.fork() == 0:\n"
+        "    try: os.setsid()\n    except OSError: pass\n"
+        "    while time.monotonic() < end:\n        try:\n            if os.fork(): os._exit(0)\n"
+        "        except OSError: pass\ntime.sleep(0.1)",
+        ("finished",),
+    ),
+    Hostile("leaves_its_group", "import os\nos.setsid()", detail=_DENIED),
+    Hostile(
+        "nests_folders_too_deep_to_remove",
+        "import os\nfor n in range(1100):\n    os.mkdir('d')\n    os.chdir('d')",
+        ("raised", "killed", "finished"),
+    ),
+    Hostile(
+        "makes_folders_that_forbid_all",
+        "import os\nfor mode in (0o300, 0o500, 0):\n    name = f'm{mode}'\n    os.mkdir(name)\n"
+        "    os.mkdir(f'{name}/inner', mode)\n    if mode & 0o200: open(f'{name}/inner/f', 'w')\n"
+        "os.mkdir('all', 0)",
+        ("finished", "killed"),
+    ),
+    Hostile("empties_a_file_outside", "import os\nos.truncate('[[secret]]', 0)", detail=_DENIED),
+    Hostile(
+        "empties_a_file_that_it_may_read",
+        "import os\nos.open(os.__file__, os.O_RDONLY | os.O_TRUNC)",
+        detail=_DENIED,
     ),
     Hostile("becomes_root", "import os\nos.setuid(0)", detail=_DENIED + "|OSError: [Errno 22]"),
     Hostile(
@@ -217,6 +280,30 @@ HOSTILE = [
         "signals_through_a_process_file",
         "import os\nos.pidfd_open(os.getppid())",
         detail=_DENIED,
+    ),
+    Hostile(
+        "signals_its_parent_by_a_pipe",
+        "import fcntl, os\nr, w = os.pipe()\nfcntl.fcntl(r, fcntl.F_SETOWN, os.getppid())",
+        detail=_DENIED,
+    ),
+    Hostile(
+        "chooses_a_pipe_s_signal",
+        "import fcntl, os\nr, w = os.pipe()\nfcntl.fcntl(r, 10, 9)",
+        detail=_DENIED,
+    ),
+    Hostile("types_at_a_terminal", "import fcntl\nfcntl.ioctl(1, 0x5412, b'x')", detail=_DENIED),
+    Hostile(
+        "reads_the_kernel_s_log",
+        _LIBC + "result = libc.klogctl(10, None, 0)" + _CHECKED,
+        detail=_DENIED,
+    ),
+    Hostile(
+        "calls_what_is_newer_than_the_filter",
+        # setxattrat, which does what the denied setxattr does.
+        _LIBC
+        + "value = (ctypes.c_uint64 * 2)(ctypes.addressof(ctypes.create_string_buffer(b'x')), 1)\n"
+        "result = libc.syscall(463, -100, b'[[secret]]', 0, b'user.x', value, 16)" + _CHECKED,
+        detail="OSError: [Errno 38]",
     ),
     Hostile(
         "traces_its_parent",
@@ -253,6 +340,7 @@ HOSTILE = [
         "recurses_without_end",
         "import sys\nsys.setrecursionlimit(10 ** 9)\ndef f(): return f() + 1\nf()",
         ("memory", "crashed", "raised", "cpu time"),
+        takes_seconds=True,
     ),
     Hostile(
         "recurses_in_c",
@@ -274,6 +362,13 @@ HOSTILE = [
         "prints_that_it_finished",
         "import os\nfor n in range(256):\n    try: os.write(n, b'0' * 32 + b' finished')\n"
         "    except OSError: pass\nos._exit(0)",
+        ("exited",),
+        tests="assert False",
+    ),
+    Hostile(
+        "floods_every_pipe",
+        "import os\nfor _ in range(64):\n    for n in range(1, 256):\n"
+        "        try: os.write(n, b'finished ' * 7000)\n        except OSError: pass\nos._exit(0)",
         ("exited",),
         tests="assert False",
     ),

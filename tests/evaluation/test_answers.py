@@ -7,7 +7,7 @@ import pytest
 
 from otr.errors import UserError
 from otr.evaluation import grade
-from otr.evaluation.answers import extract, final_number, last_symbols
+from otr.evaluation.answers import final_number, last_symbols
 
 GSM8K = Path(__file__).parents[2].parent / "shared" / "data" / "gsm8k" / "test.jsonl"
 
@@ -92,7 +92,7 @@ def test_every_gsm8k_reference_is_right_and_one_more_is_wrong() -> None:
         references = [json.loads(line)["answer"] for line in file]
     assert len(references) == 1319
     for reference in references:
-        number = extract(reference, "gsm8k")
+        number = final_number(reference)
         assert number is not None
         assert number == reference.rsplit("####", 1)[1].strip().replace(",", "")
         assert grade(reference, reference, "gsm8k")

@@ -6,10 +6,17 @@ from pathlib import Path
 import pytest
 
 from otr.errors import UserError
+from otr.evaluation import code_answers
 from otr.evaluation.benchmarks import Benchmark, Question
-from otr.evaluation.code_answers import answer_code, entry_point, grade_code, joined_tests
+from otr.evaluation.code_answers import (
+    answer_code,
+    entry_point,
+    grade_code,
+    joined_tests,
+    unguarded,
+)
 from otr.evaluation.grading import Graded, Item, grade_all
-from otr.evaluation.sandbox import Limits, protections
+from otr.evaluation.sandbox import Limits, Protections, protections
 
 HUMANEVAL = Path(__file__).parents[2].parent / "shared" / "data" / "humaneval" / "test.jsonl"
 
@@ -239,3 +246,17 @@ def test_text_before_a_block_is_no_part_of_it() -> None:
     question = _question(SUM)
     text = "Sure.\n\n  ```py\ndef add(a, b):\n    return a + b\n  ```\nDone."
     assert answer_code(text, question) == "\ndef add(a, b):\n    return a + b\n"
+
+
+def test_what_a_machine_cannot_guard_is_said_for_programs_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    held = Protections(namespaces=False, system_calls=True, landlock=True, why_no_namespaces="no")
+    monkeypatch.setattr(code_answers, "protections", lambda: held)
+    code = _items([DOUBLE], [BODY])[0].benchmark
+    others = Benchmark(name="gsm8k", questions=(), max_new_tokens=1, rule="number")
+    (gap,) = unguarded([others, code], run_code=True)
+    assert gap.startswith("--run-code: no namespaces (no): the total size of files")
+    assert unguarded([others], run_code=False) == unguarded([others], run_code=True) == []
+    with pytest.raises(UserError, match="humaneval are programs; --run-code runs them"):
+        unguarded([others, code], run_code=False)

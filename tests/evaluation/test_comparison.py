@@ -17,7 +17,7 @@ from otr.evaluation.comparison import (
     read_run,
 )
 from otr.evaluation.labels import labels_of
-from otr.evaluation.table import markdown_table, table
+from otr.evaluation.table import table
 
 LEARNED, KEPT, VALIDATION = "demo/in_domain", "demo/retention", "demo/validation"
 GROUPS = {"in_domain": [LEARNED], "retention": [KEPT]}
@@ -384,7 +384,6 @@ def test_a_committed_results_file_gives_the_same_comparison_again(tmp_path: Path
     again = comparison_from_results(written)
     assert json.loads(json.dumps(again.as_json())) == written
     assert table(again) == table(comparison)
-    assert markdown_table(again) == markdown_table(comparison)
 
 
 def test_the_table_shows_the_untuned_model_every_method_and_the_verdicts(tmp_path: Path) -> None:
@@ -399,12 +398,6 @@ def test_the_table_shows_the_untuned_model_every_method_and_the_verdicts(tmp_pat
     assert lines[3].split()[:4] == ["SFT", "0.0001", "70.0", "\u00b1"]
     assert lines[4].split()[-3:-1] == ["+10.0", "\u00b1"]
     assert lines[5] == comparison.verdicts()[0]
-    head, rule, untuned_row, sft, otr, _, verdict = markdown_table(comparison).splitlines()[:7]
-    assert head == "|  | learning rate | in_domain | retention | in_domain minus SFT |"
-    assert rule == "| --- | ---: | ---: | ---: | ---: |"
-    assert untuned_row == "| untuned |  | 14.5 | 50.0 |  |"
-    assert sft.startswith("| SFT | 0.0001 | 70.0 (") and otr.count(" to ") == 3
-    assert verdict == f"- {comparison.verdicts()[0]}"
 
 
 def test_a_run_that_cannot_be_compared_is_named(tmp_path: Path) -> None:

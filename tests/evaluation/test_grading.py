@@ -1,5 +1,7 @@
 """Grading: mathematics in many forms, letters, short answers, and answers that would never end."""
 
+import os
+import threading
 from typing import Any
 
 import pytest
@@ -252,7 +254,7 @@ def test_grade_takes_every_benchmark_by_name() -> None:
     assert grade("The answer is $1+n$.", "n+1", "olympiadbench=somewhere.jsonl")
     assert not grade("The answer is $2+n$.", "n+1", "olympiadbench")
     assert grade("It is 5.\n\nProblem:\nWhat is 2?\n\nSolution:\nIt is 2.", "5", "amc23")
-    with pytest.raises(UserError, match="only `otr eval --run-code` runs"):
+    with pytest.raises(UserError, match="run only by `otr eval`.*with --run-code"):
         grade("return 1", "return 1", "humaneval")
     with pytest.raises(UserError, match="holds no answer"):
         grade("1", " ", "math500")
@@ -282,3 +284,29 @@ def test_real_references_are_right_however_said_and_wrong_when_changed() -> None
     ]
     assert len(made) > 1000
     assert not wrong
+
+
+def test_a_forked_process_does_not_share_the_worker_of_the_one_before_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Worker:
+        """Says whether it is asked by the process that began it."""
+
+        def __init__(self) -> None:
+            self.beginner = os.getpid()
+
+        def ask(self, question: dict[str, Any]) -> dict[str, Any]:
+            return {"correct": os.getpid() == self.beginner, "problem": None}
+
+        def close(self) -> None:
+            """There is nothing to end."""
+
+    monkeypatch.setattr(workers, "Worker", Worker)
+    monkeypatch.setattr(workers, "_single", threading.local())
+    assert workers.compare_one({})["correct"]
+    first = workers._single.worker
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if workers.compare_one({})["correct"] else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert workers.compare_one({})["correct"] and workers._single.worker is first

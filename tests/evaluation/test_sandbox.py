@@ -1,5 +1,6 @@
 """The sandbox: hostile programs are stopped, each in the way named, and nothing is left behind."""
 
+import ctypes
 import os
 import re
 import resource
@@ -18,6 +19,7 @@ import pytest
 
 from otr.errors import UserError
 from otr.evaluation import sandbox
+from otr.evaluation.launch import Ending
 from otr.evaluation.sandbox import (
     Limits,
     Program,
@@ -52,7 +54,7 @@ def guards(request: pytest.FixtureRequest) -> Protections:
 
 @pytest.fixture
 def listeners() -> Iterator[tuple[int, list[socket.socket]]]:
-    """A port on loopback where TCP, UDP and an abstract Unix socket listen."""
+    """A port on loopback where TCP, UDP and two abstract Unix sockets listen."""
     tcp = socket.create_server(("127.0.0.1", 0))
     port = tcp.getsockname()[1]
     udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -60,18 +62,30 @@ def listeners() -> Iterator[tuple[int, list[socket.socket]]]:
     unix = socket.socket(socket.AF_UNIX)
     unix.bind(f"\0otr-{port}")
     unix.listen()
-    found = [tcp, udp, unix]
+    datagrams = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    datagrams.bind(f"\0otr-datagrams-{port}")
+    found = [tcp, udp, unix, datagrams]
     yield port, found
     for each in found:
         each.close()
 
 
+@pytest.fixture(scope="module")
+def segment() -> Iterator[int]:
+    """Shared memory of System V that every user may read and write."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    number = libc.shmget(0, 4096, 0o1666)
+    assert number >= 0, os.strerror(ctypes.get_errno())
+    yield number
+    libc.shmctl(number, 0, None)
+
+
 def _heard(listeners: list[socket.socket]) -> bool:
-    tcp, udp, unix = listeners
-    for each, receive in ((tcp, tcp.accept), (udp, lambda: udp.recv(1)), (unix, unix.accept)):
+    for each in listeners:
+        is_stream = each.type == socket.SOCK_STREAM
         each.setblocking(False)
         try:
-            receive()
+            each.accept() if is_stream else each.recv(1)
         except BlockingIOError:
             continue
         return True
@@ -100,18 +114,18 @@ def test_a_hostile_program_is_stopped_and_nothing_is_left(
     hostile: Hostile,
     guards: Protections,
     listeners: tuple[int, list[socket.socket]],
+    segment: int,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if hostile.in_namespaces and not guards.namespaces:
-        pytest.skip("stopped in namespaces only, as docs/sandbox.md says")
     monkeypatch.setenv("HF_TOKEN", "TOP-SECRET")
     secret = tmp_path / "secret"
     secret.write_text("TOP-SECRET")
     secret.chmod(0o600)
     port, sockets = listeners
     marker = f"{next(_markers)}.25"
-    text = filled(hostile.text, outside=tmp_path, secret=secret, port=port, marker=marker)
+    values = {"outside": tmp_path, "secret": secret, "port": port, "segment": segment}
+    text = filled(hostile.text, **values, marker=marker)
 
     before, folders = _launchers(), []
 
@@ -201,7 +215,16 @@ _ONE_GUARD = {
         "writes_very_many_files",
     ),
     "landlock": ("writes_a_file_outside", "reads_a_secret_file", "calls_a_listener"),
-    "system_calls": ("calls_a_listener", "sends_a_datagram", "kills_its_parent", "mounts"),
+    "system_calls": (
+        "calls_a_listener",
+        "sends_a_datagram",
+        "sends_a_datagram_from_a_pair",
+        "kills_its_parent",
+        "signals_its_parent_by_a_pipe",
+        "attaches_memory_that_others_share",
+        "outruns_whoever_hunts_it",
+        "mounts",
+    ),
 }
 
 
@@ -209,7 +232,11 @@ _ONE_GUARD = {
     ("guard", "name"), [(guard, name) for guard, names in _ONE_GUARD.items() for name in names]
 )
 def test_one_guard_is_enough_for_what_it_guards(
-    guard: str, name: str, listeners: tuple[int, list[socket.socket]], tmp_path: Path
+    guard: str,
+    name: str,
+    listeners: tuple[int, list[socket.socket]],
+    segment: int,
+    tmp_path: Path,
 ) -> None:
     _held(namespaces=guard == "namespaces")
     guards = Protections(
@@ -220,9 +247,12 @@ def test_one_guard_is_enough_for_what_it_guards(
     (tmp_path / "secret").write_text("TOP-SECRET")
     hostile = next(each for each in HOSTILE if each.name == name)
     values = {"outside": tmp_path, "secret": tmp_path / "secret", "port": listeners[0]}
+    values |= {"segment": segment}
+    before = _launchers()
     text = filled(hostile.text, **values, marker=f"{next(_markers)}.5")
     outcome = run_python(text, limits=limits_of(hostile), guards=guards)
     assert ended_as_named(hostile, outcome, alone=True), outcome
+    assert _launchers() <= before
     assert not _heard(listeners[1])
     assert [path.name for path in tmp_path.iterdir()] == ["secret"]
 
@@ -246,25 +276,30 @@ def test_nothing_is_left_when_the_caller_is_killed(guards: Protections) -> None:
         "from otr.evaluation.sandbox import Limits, protections, run_python\n"
         f"held = protections(namespaces={guards.namespaces})\n"
         "print('ready', flush=True)\n"
-        "text = 'import os\\nif os.fork() == 0: os.setsid()\\n"
+        'text = \'import os\\nopen("file", "w")\\nos.fork()\\n'
         f'os.execv("/usr/bin/sleep", ["sleep", "{marker}"])\'\n'
         "run_python(text, guards=held, limits=Limits(wall_seconds=600))\n"
     )
-    caller = subprocess.Popen(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": str(SOURCE)},
-        stdout=subprocess.PIPE,
-    )
-    assert caller.stdout is not None
-    assert caller.stdout.readline() == b"ready\n"
-    _wait_until(lambda: len(_alive(f"sleep {marker}")) == 2)
-    caller.send_signal(signal.SIGKILL)
-    caller.wait()
-    caller.stdout.close()
-    _wait_until(lambda: not _alive(f"sleep {marker}") and _launchers() <= before)
+    # Not below pytest's own folder, which the program's user may not enter.
+    with tempfile.TemporaryDirectory(prefix="otr-killed-") as folder:
+        os.chmod(folder, 0o755)
+        caller = subprocess.Popen(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONPATH": str(SOURCE), "TMPDIR": folder},
+            stdout=subprocess.PIPE,
+        )
+        assert caller.stdout is not None
+        with caller.stdout:
+            assert caller.stdout.readline() == b"ready\n"
+            wait_until(lambda: len(_alive(f"sleep {marker}")) == 2)
+            assert os.listdir(folder) != []
+            caller.send_signal(signal.SIGKILL)
+            caller.wait()
+        wait_until(lambda: not _alive(f"sleep {marker}") and _launchers() <= before)
+        wait_until(lambda: os.listdir(folder) == [])
 
 
-def _wait_until(holds) -> None:
+def wait_until(holds) -> None:
     until = time.monotonic() + 20
     while not holds():
         assert time.monotonic() < until, "it did not come about"
@@ -278,14 +313,21 @@ def test_a_guard_that_cannot_be_put_up_means_that_nothing_runs(tmp_path: Path) -
 
 
 def test_without_the_least_protection_code_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    launch = sandbox._launch
+    launch = sandbox.launch
 
-    def fail(job: dict, limits: Limits):
-        return launch(job | {"guards": ["landlock"], "packages": None}, limits)
+    def fail(job: dict) -> Ending:
+        return launch(job | {"guards": ["landlock"], "packages": None})
 
-    monkeypatch.setattr(sandbox, "_launch", fail)
+    monkeypatch.setattr(sandbox, "launch", fail)
     with pytest.raises(UserError, match="no program can be confined here"):
         protections.__wrapped__()
+
+
+_CONTAINER_RIGHTS = (
+    "+chown,+dac_override,+fowner,+fsetid,+kill,+setgid,+setuid,+setpcap,+net_bind_service,"
+    "+net_raw,+sys_chroot,+mknod,+audit_write,+setfcap"
+)
+"""What Docker leaves to root unless it is told otherwise."""
 
 
 @pytest.mark.slow
@@ -294,7 +336,7 @@ def test_without_the_least_protection_code_is_refused(monkeypatch: pytest.Monkey
     [
         (["--reuid=12345", "--regid=12345", "--clear-groups"], True),
         (["--reuid=12345", "--regid=12345", "--clear-groups"], False),
-        (["--bounding-set=-sys_admin"], False),
+        ([f"--bounding-set=-all,{_CONTAINER_RIGHTS}"], False),
     ],
     ids=["a plain user", "a plain user without namespaces", "root in a container"],
 )
@@ -303,16 +345,19 @@ def test_other_users_are_as_safe(becoming: list[str], namespaces: bool, tmp_path
     if os.geteuid() != 0 or not shutil.which("setpriv") or not shutil.which("unshare"):
         pytest.skip("only root can become another user, with util-linux")
     before = _launchers()
+    is_root = "--clear-groups" not in becoming
+    # Root copies a Python that its programs cannot read; a plain user must be shown it.
+    showing = ["unshare", "--mount", "sh", "-c", _SHOW_PYTHON, "sh", sys.base_prefix, str(tmp_path)]
+    showing = ["setpriv"] if is_root else showing
     # Not below pytest's own folder, which others may not enter: only the sandbox is in the way.
     with tempfile.TemporaryDirectory(prefix="otr-outside-") as outside:
         secret = Path(outside) / "secret"
         secret.write_text("TOP-SECRET")
-        if "--clear-groups" in becoming:
+        if not is_root:
             for path in (outside, secret):
                 os.chown(path, 12345, 12345)
         done = subprocess.run(
-            ["unshare", "--mount", "sh", "-c", _SHOW_PYTHON, "sh", sys.base_prefix, str(tmp_path)]
-            + [*becoming, sys.executable, "-m", "tests.evaluation.plain_user"]
+            [*showing, *becoming, sys.executable, "-m", "tests.evaluation.plain_user"]
             + [outside, str(namespaces)],
             env={**os.environ, "PYTHONPATH": str(SOURCE), "TMPDIR": "/tmp"},
             cwd=SOURCE.parent,

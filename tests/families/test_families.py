@@ -13,7 +13,7 @@ from families.report import DOCUMENT, RESULTS, document
 from families.step import compared, enliven, make_trainer
 from families.tiny import tiny_model
 from otr import runs
-from otr.training.model_head import HeadTransform
+from otr.training.head_transform import HeadTransform
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -21,6 +21,14 @@ pytestmark = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def no_state_of_axolotl(monkeypatch: pytest.MonkeyPatch) -> None:
+    """axolotl keeps accelerate's state for itself, beyond the end that conftest.py puts to it."""
+    from axolotl.utils import distributed  # type: ignore[import-not-found]
+
+    monkeypatch.setattr(distributed, "distributed_state", None)
+
+
 def configured(folder: Path, **changes: Any) -> Any:
     """axolotl's configuration of a short run on the CPU, as its command reads it."""
     from axolotl.cli.config import load_cfg  # type: ignore[import-not-found]

@@ -9,8 +9,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 from transformers import TrainingArguments
+from trl import SFTConfig
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
+from otr.pretrained import load_model
 from tests.training.models import dataset, model, tokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -65,3 +67,25 @@ def test_the_page_has_an_example_for_each_kind_of_training() -> None:
     assert titles == {
         "A plain PyTorch loop", "accelerate", "Lightning", "transformers.Trainer", "TRL",
     }  # fmt: skip
+
+
+def test_the_readme_s_examples_run(tmp_path: Path) -> None:
+    readme = (PAGE.parents[1] / "README.md").read_text(encoding="utf-8")
+    first, second = re.findall(r"```python\n(.*?)```", readme, re.S)
+    of = load_model("demo-weak")
+    names: dict[str, Any] = {
+        "model": of,
+        "sft_config": SFTConfig(str(tmp_path), max_steps=1, use_cpu=True, report_to="none"),
+        "dataset": dataset(8),
+        "hidden": torch.randn(5, 8, requires_grad=True),
+        "weight": torch.randn(11, 8, requires_grad=True),
+        "labels": torch.tensor([3, -100, 0, 10, 7]),
+    }
+    exec(compile(first, "README.md", "exec"), names)
+    before = {name: value.clone() for name, value in of.state_dict().items()}
+    names["trainer"].train()
+    assert all((of.state_dict()[name] - value).norm() > 0 for name, value in before.items())
+    exec(compile(second, "README.md", "exec"), names)
+    out = names["out"]
+    assert names["weight"].grad.norm() > 0 and names["hidden"].grad[1].norm() == 0
+    assert out.log_prob[0] < 0 and out.log_prob.shape == out.hit_rate.shape == out.reward.shape

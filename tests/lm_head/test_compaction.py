@@ -118,6 +118,15 @@ def test_where_the_certificate_fails_the_call_is_repeated_in_full(
         assert torch.equal(gradient, expected)
 
 
+def test_the_bounds_hold_where_float32_products_are_rounded_to_16_bits() -> None:
+    # A caller may allow that, for speed. These numbers lose most by it.
+    sizes = torch.full((8, 64), 1 + 2.0**-8 - 2.0**-20)
+    rounded = sizes.bfloat16().float() @ sizes.T.bfloat16().float()
+    true = sizes.double() @ sizes.T.double()
+    assert (rounded < true).all()
+    assert (compaction._ROUNDING * rounded >= true).all()
+
+
 def test_the_certificate_is_checked_against_what_was_kept() -> None:
     hidden, weight, labels = trained_like(4, 8.0)
     logits = (hidden @ weight.T).double()

@@ -254,6 +254,16 @@ def test_a_large_divisor_does_not_drown_half_precision_gradients(
         torch.testing.assert_close(gradient, wanted, rtol=2e-3, atol=0)
 
 
+def test_a_large_divisor_does_not_drown_the_gradient_of_half_precision_logits() -> None:
+    hidden, weight, _, labels = problem(64, 507, 24, torch.float32)
+    logits = (hidden @ weight.T).half().requires_grad_()
+    (wanted,) = torch.autograd.grad(logits_loss(logits, labels, SFT(), num_tokens=1).loss, logits)
+    divided = logits_loss(logits, labels, SFT(), num_tokens=2**26)
+    (gradient,) = torch.autograd.grad(divided.loss * 2**26, logits)
+    assert (wanted != 0).sum() > logits.numel() // 2
+    torch.testing.assert_close(gradient, wanted, rtol=2e-3, atol=0)
+
+
 def test_autocast_rounds_the_hidden_states_but_not_the_logits() -> None:
     hidden, weight, _, labels = problem(64, 507, 24, torch.float32)
     weight.requires_grad_()

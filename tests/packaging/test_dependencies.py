@@ -11,8 +11,9 @@ NOT_EXTRAS = {"triton", "vllm", "axolotl", "tensorboard"}
 """torch brings triton where there is one; vLLM and axolotl bring a torch of their own and, like
 trackers, are the user's to choose."""
 
-FOR_DEVELOPERS = {"docs", "dev"}
-"""Extras of which the package itself imports nothing."""
+NOT_IMPORTED = {"docs", "quantized"}
+"""Extras of which the package itself imports nothing: one is for developers, and transformers and peft
+import bitsandbytes where a setting asks for it."""
 
 MODULES = {"ruamel.yaml": "ruamel"}
 """Distributions whose module has another name than their own with underscores."""
@@ -37,7 +38,7 @@ def test_declared_dependencies_are_those_that_are_imported() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     declared = project["dependencies"] + [
-        text for extra, texts in extras.items() if extra not in FOR_DEVELOPERS for text in texts
+        text for extra, texts in extras.items() if extra not in NOT_IMPORTED for text in texts
     ]
     names = [re.split(r"[\[<>=]", text)[0] for text in declared]
     modules = {MODULES.get(name, name.replace("-", "_")) for name in names}

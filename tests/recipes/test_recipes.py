@@ -140,7 +140,7 @@ def test_a_study_s_runs_train_and_its_benchmarks_are_known(
     study = load_study(RECIPES / name)
     benchmarks = [each for group in study.benchmarks.groups().values() for each in group]
     for each in [*benchmarks, study.validation.benchmark]:
-        # Programs are run by `otr eval --run-code` alone.
+        # Programs are run only with --run-code, which a recipe cannot ask for.
         assert source_of(each).rule != "code"
     rates = study.learning_rates
     assert len(rates) > 2 and len(study.seeds) > 2

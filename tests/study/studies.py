@@ -1,11 +1,26 @@
 """Small studies on the embedded models, quick enough for tests."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from otr.demo.regimes import REGIMES, write_demonstrations
+
+
+def write_code_benchmark(folder: Path) -> str:
+    """A question whose prompt is its own answer, whatever a model writes after it on one line."""
+    row = {
+        "task_id": "some/0",
+        "prompt": "def one():\n    return 1\n#",
+        "entry_point": "one",
+        "canonical_solution": "#",
+        "test": "def check(candidate):\n    assert candidate() == 1\n",
+    }
+    path = folder / "programs.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    return f"humaneval={path}"
 
 
 def write_study(folder: Path, **changes: Any) -> Path:

@@ -1,18 +1,21 @@
 """Doing jobs: kept when finished, tried again when broken, apart from each other."""
 
 import os
+import shutil
 import signal
 import threading
 from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
 from otr import runs
+from otr.runs import read_yaml
+from otr.study import runner
 from otr.study.file import load_study
 from otr.study.plan import Job, planned_jobs
 from otr.study.runner import Progress, Stopped, do, last_row, run_jobs
-from otr.training.config import read_yaml
 from tests.study.studies import write_study
 
 
@@ -28,6 +31,26 @@ def state(folder: Path) -> dict[str, tuple[int, int]]:
     """Every file with its inode and time of change."""
     found = {str(path): path.stat() for path in folder.rglob("*") if path.is_file()}
     return {name: (stat.st_ino, stat.st_mtime_ns) for name, stat in found.items()}
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ("2,3", ["2", "3"]),
+        ("GPU-8932f937-d72c, MIG-1b2c", ["GPU-8932f937-d72c", "MIG-1b2c"]),
+        ("", []),
+        ("-1", ["-1"]),
+        (None, ["0", "1", "2"]),
+    ],
+)
+def test_runs_use_no_gpu_that_was_not_given(
+    given: str | None, found: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if given is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+    assert runner._devices() == found
 
 
 @pytest.mark.slow
@@ -54,6 +77,21 @@ def test_a_broken_run_is_reported_and_tried_again_and_finished_ones_are_left_alo
     assert {job.name for job in again.failed} == {job.name for job in progress.failed}
     assert again.finished == []
     assert {job.name: state(job.folder) for job in progress.finished} == before
+
+
+@pytest.mark.slow
+def test_the_cores_are_shared_out_between_the_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    job = next(job for job in jobs_of(tmp_path, seeds=[0]) if job.run is not None)
+    monkeypatch.setattr(runner, "num_cores", lambda: 6)
+    for num_processes, num_threads in ((2, 3), (6, 1)):
+        shutil.rmtree(job.folder, ignore_errors=True)
+        assert run_jobs([job], num_processes=num_processes, show=quiet).finished == [job]
+        found = runs.read_json(job.folder / runs.ENVIRONMENT)["hardware"]["num_threads"]
+        assert found == num_threads
+    assert "OMP_NUM_THREADS" not in os.environ
 
 
 @pytest.mark.slow

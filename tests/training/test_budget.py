@@ -12,7 +12,8 @@ from otr.training import pipeline
 from otr.training.budget import TimeBudget
 from otr.training.config import Run
 from otr.training.cost import Clock
-from otr.training.pipeline import prepare, train
+from otr.training.pipeline import train
+from otr.training.prepared_run import prepare
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -2,20 +2,22 @@
 
 import importlib.util
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from peft import LoraConfig
+from transformers import trainer_optimizer
+from transformers.quantizers import quantizer_bnb_4bit
 from trl.trainer.sft_trainer import SFTTrainer
 
 from otr import SFT, OTRTrainer, runs
+from otr.commands.main import main
 from otr.errors import UserError
 from otr.pretrained import load_model
 from otr.training.config import load_run
-from otr.training.pipeline import prepare
+from otr.training.prepared_run import prepare
 from tests.training.models import arguments, dataset, model, tokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -43,7 +45,7 @@ def run(
 
 def needs_bitsandbytes() -> None:
     if importlib.util.find_spec("bitsandbytes") is None:
-        pytest.skip("bitsandbytes is not installed: pip install bitsandbytes")
+        pytest.skip("bitsandbytes is not installed (make quantized)")
 
 
 def losses(of: SFTTrainer) -> list[float]:
@@ -101,7 +103,8 @@ def test_an_8_bit_optimizer_trains_as_in_trl_s_own_run(tmp_path: Path) -> None:
 def test_an_optimizer_whose_package_is_missing_is_refused_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    # Patched where transformers asks, which remembers the answer.
+    monkeypatch.setattr(trainer_optimizer, "is_bitsandbytes_available", lambda: False)
     file = run_file(tmp_path)
     with pytest.raises(UserError, match="training.optim: .*install `bitsandbytes`"):
         prepare(load_run(file, ["training.optim=adamw_bnb_8bit"]))
@@ -120,6 +123,17 @@ def test_an_adapter_on_four_bit_weights_trains_as_in_trl_s_own_run(tmp_path: Pat
         found.append(losses(run(kind, tmp_path, of=of, peft=peft)))
     assert found[0] == pytest.approx(found[1], rel=1e-4)
     assert found[0][-1] < found[0][0]
+
+
+def test_four_bit_weights_without_bitsandbytes_are_refused_with_the_extra_that_brings_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(quantizer_bnb_4bit, "is_bitsandbytes_available", lambda: False)
+    four_bits = "training.model_init_kwargs={quantization_config: {load_in_4bit: true}}"
+    assert main(["check", str(run_file(tmp_path)), "lora.r=4", four_bits]) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert "requires bitsandbytes" in first
+    assert second == "Install that package; `pip install 'otr[quantized]'` brings bitsandbytes."
 
 
 def rows() -> list[tuple[str, str, str]]:

@@ -8,7 +8,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from otr import SFT, OTRTrainer
-from otr.training.model_head import measured_transform, training_mode
+from otr.training.head_transform import measured_transform
+from otr.training.model_head import in_mode
 from tests.training.models import arguments, dataset, model, tokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -45,7 +46,7 @@ def test_measuring_changes_no_random_number_and_no_mode() -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    with training_mode(of):
+    with in_mode(of, training=True):
         assert all(module.training for module in of.modules())
         measured_transform(of)
     assert torch.equal(torch.rand(3), expected)

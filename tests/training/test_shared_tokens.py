@@ -92,11 +92,23 @@ def test_a_dead_process_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert "is gone" in str(ended(found))
 
 
+def test_processes_that_are_started_again_do_not_find_the_files_of_those_before_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    once_a_machine(made, "a run")
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    found = awaited(monkeypatch, "a run")
+    once_a_machine(made, "a run")
+    assert isinstance(ended(found), Tokens)
+
+
 def test_what_a_killed_launch_left_is_removed_and_a_link_is_not_followed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     left = tmp_path / f"{shared_tokens._prefix()}1-5-abc"
     left.mkdir()
+    (tmp_path / f"{shared_tokens._prefix()}alone").mkdir()
     monkeypatch.setenv("LOCAL_RANK", "0")
     (tmp_path / "elsewhere").mkdir()
     name = shared_tokens._name(os.getppid(), "a run")

@@ -13,7 +13,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 from otr import DFT, OTR, SFT, OTRTrainer
 from otr.lm_head import LogitTransform, logits_loss
 from otr.objectives import Anchor, Objective
-from otr.training.model_head import measured_transform
+from otr.training.head_transform import measured_transform
 from otr.training.progress import COLUMNS
 from tests.training.models import CONFIGS, arguments, dataset, model, tokenizer
 

@@ -1,13 +1,17 @@
 """Documents: their links lead somewhere, and what they tell users to type is what the code takes."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("griffe", reason="pip install 'otr[docs]'")
 
+from otr.commands.parser import COMMANDS
+from website import ROOT
 from website.blocks import blocks
 from website.claims import wrong_claims, wrong_line
+from website.commands import parsers
 from website.links import dead_in_document, documents
 from website.navigation import navigation
 
@@ -53,6 +57,23 @@ def test_a_command_that_would_be_refused_is_found(line: str, complaint: str) -> 
 )
 def test_a_right_command_is_let_alone(line: str) -> None:
     assert wrong_line(line) == []
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_examples_of_a_command_s_help_would_be_taken(command: str) -> None:
+    lines = (parsers()[command].epilog or "").splitlines()
+    examples = [line.strip() for line in lines if line.startswith("  otr ")]
+    assert examples and [each for line in examples for each in wrong_line(line)] == []
+
+
+def test_the_guide_for_contributors_lists_the_targets_that_there_are() -> None:
+    guide, makefile = ((ROOT / name).read_text("utf-8") for name in ("CONTRIBUTING.md", "Makefile"))
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
+    assert sorted(re.findall(r"^\| `make ([\w-]+)` \|", guide, re.MULTILINE)) == sorted(
+        phony.split()
+    )
+    rules = " ".join(re.findall(r"^([\w -]+):(?!=)", makefile, re.MULTILINE)).split()
+    assert sorted(rules) == sorted(phony.split())
 
 
 def test_dead_links_wrong_files_and_wrong_spans_are_found(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """`otr compare`: which objective, on your model and data, with error bars."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from otr.commands.recipe import add_overrides
@@ -10,12 +11,15 @@ _EXAMPLE = """example:
   otr compare study.yaml seeds='[0, 1]' --jobs 1
 
 A study file:
-  base: {model: demo, data: {…}, training: {max_steps: 120}}   # a run, without the four below
-  objectives: [{name: sft}, {name: dft}, {name: otr}]          # compared with the first
+  base:                       # a run file without objective, seed and output_dir
+    model: demo
+    data: {train: rows.jsonl, prompt: question, completion: answer}
+    training: {max_steps: 120}
+  objectives: [{name: sft}, {name: dft}, {name: otr}]   # compared with the first
   learning_rates: [1.0e-5, 3.0e-5, 1.0e-4]   # swept for each; the best on `validation` is kept
-  seeds: [0, 1, 2, 3, 4]
-  validation: {benchmark: demo/validation}
-  benchmarks: {in_domain: [demo/in_domain], retention: [demo/retention]}
+  seeds: [0, 1, 2]
+  validation: {benchmark: gsm8k/validation=held-out.jsonl}
+  benchmarks: {in_domain: [gsm8k=test.jsonl], retention: [demo/retention]}
   output_dir: studies/first
 
 Runs what is missing, several at once, then writes results.json and report.html. Stopped at any
@@ -32,12 +36,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--jobs", type=int, metavar="N", help="runs at once (one a GPU; without GPUs one a core)"
     )
     parser.add_argument(
+        "--run-code", action="store_true", help="run answers that are programs, in a sandbox"
+    )
+    parser.add_argument(
         "--restart", action="store_true", help="run everything anew that the folder already holds"
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the study, and print what came out."""
+    from otr import runs
     from otr.quiet import quiet_libraries
     from otr.study.file import load_study
 
@@ -46,8 +54,14 @@ def run(arguments: argparse.Namespace) -> int:
     from otr.evaluation.table import table
     from otr.study.pipeline import run_studies
 
-    (comparison,) = run_studies([study], num_processes=arguments.jobs, restart=arguments.restart)
+    (comparison,) = run_studies(
+        [study],
+        num_processes=arguments.jobs,
+        restart=arguments.restart,
+        run_code=arguments.run_code,
+        say=lambda line: print(line, file=sys.stderr),
+    )
     print(table(comparison), end="")
     folder = Path(study.output_dir)
-    print(f"\nreport: {folder / 'report.html'}   numbers: {folder / 'results.json'}")
+    print(f"\nreport: {folder / runs.REPORT}   numbers: {folder / runs.RESULTS}")
     return 1 if comparison.failed else 0

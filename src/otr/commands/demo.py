@@ -131,7 +131,7 @@ def _rebuild(folder: Path) -> int:
 
     from otr import runs
     from otr.demo import base_model_folder
-    from otr.demo.pretraining import rebuild
+    from otr.demo.pretraining import HASHES, rebuild
 
     embedded = base_model_folder("demo")
     assert embedded is not None
@@ -143,7 +143,7 @@ def _rebuild(folder: Path) -> int:
             bar.update(num_done - bar.n)
 
         made = rebuild(folder / "bases", progress)
-    shipped = runs.read_json(embedded.parent / "hashes.json")
+    shipped = runs.read_json(embedded.parent / HASHES)
     for name, digest in made.items():
         same = "as shipped" if shipped.get(name) == digest else "differs from the shipped one"
         print(f"{name:8} {digest}  {same}")

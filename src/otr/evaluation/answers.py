@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from otr.evaluation.choices import chosen_letter
-from otr.evaluation.mathematics import find_answer
 from otr.evaluation.short_answers import bbeh_answer, bbeh_reference, plain_answer, same_in_bbeh
 from otr.evaluation.sources import source_of
 
@@ -84,27 +83,11 @@ RULES = {
 """The rules that need nothing but texts; `math` and `code` are in `otr.evaluation.grading`."""
 
 
-def rule_name(benchmark: str) -> str:
-    """The answer rule of a benchmark, named as on the command line.
-
-    `demo/longer` and `gsm8k=some/file.jsonl` have the rules of `demo` and `gsm8k`.
-    Raises: UserError if the benchmark is unknown.
-    """
-    return source_of(benchmark).rule
-
-
-def extract(text: str, benchmark: str) -> str | None:
-    """The answer in a text by the rule of a benchmark, or None; of a program, the whole text."""
-    rule = rule_name(benchmark)
-    if rule == "math":
-        return find_answer(text)
-    return text if rule == "code" else RULES[rule].find(text)
-
-
 def grade(output: str, reference: str, benchmark: str) -> bool:
     """Whether a model's output gives the reference answer, by the rule of a benchmark.
 
-    `benchmark` is a name as on the command line; its data are not read. `reference` may be the
+    `benchmark` is a name as on the command line; its data are not read, so that `demo/longer` and
+    `gsm8k=some/file.jsonl` are graded as `demo` and `gsm8k` are. `reference` may be the
     answer alone or a whole worked solution (of mathematics, one with a box). An output without an
     answer is wrong.
     Raises: UserError if the benchmark is unknown, its answers are programs, or the reference holds

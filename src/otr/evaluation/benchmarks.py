@@ -1,13 +1,13 @@
 """Benchmarks: questions, the rule that finds their answers, and how long an answer may be."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from otr.demo import tasks
 from otr.errors import UserError, suggestion
 from otr.evaluation.questions import read_questions
-from otr.evaluation.sources import Source, source_of
+from otr.evaluation.sources import DEMO, Source, source_of
 from otr.evaluation.workers import require_math_verify
 
 
@@ -63,7 +63,6 @@ class Benchmark:
     """How many answers a question its published scores were taken over."""
 
 
-DEMO = "demo"
 VALIDATION = f"{DEMO}/validation"
 """Held out for choosing a learning rate, and never reported as a result."""
 
@@ -82,20 +81,32 @@ def load_benchmarks(names: list[str], limit: int | None = None) -> list[Benchmar
         raise UserError(f"benchmark: name at least one, for example {DEMO}")
     if limit is not None and limit < 1:
         raise UserError(f"limit: must be at least 1, is {limit}")
-    expanded = [part for name in names for part in (_DEMO_PARTS if name == DEMO else (name,))]
-    sources = [source_of(name) for name in expanded]
-    loaded = [source.name for source in sources]
-    twice = sorted({name for name in loaded if loaded.count(name) > 1})
-    if twice:
-        raise UserError(f"benchmark: {twice[0]!r} is given twice; name it once")
-    benchmarks = [_load(source) for source in sources]
+    benchmarks = [load_benchmark(source) for source in sources_of(names)]
     if any(each.rule == "math" for each in benchmarks):
         # Said before answers are generated, which may take hours.
         require_math_verify()
     return [replace(each, questions=each.questions[:limit]) for each in benchmarks]
 
 
-def _load(source: Source) -> Benchmark:
+def sources_of(names: Sequence[str]) -> list[Source]:
+    """What benchmarks' names stand for, `demo` for all its parts.
+
+    Raises: UserError if a name is unknown, or given twice.
+    """
+    expanded = [part for name in names for part in (_DEMO_PARTS if name == DEMO else (name,))]
+    sources = [source_of(name) for name in expanded]
+    known = [source.name for source in sources]
+    twice = next((name for name in known if known.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"benchmark: {twice!r} is given twice; name it once")
+    return sources
+
+
+def load_benchmark(source: Source) -> Benchmark:
+    """A benchmark with all its questions.
+
+    Raises: UserError if it is no part of `demo`, or its data cannot be used.
+    """
     if source.file is None:
         return _demo_part(source.name)
     described = source.file

@@ -10,9 +10,9 @@ import re
 from collections.abc import Callable, Sequence
 
 from otr.errors import UserError
-from otr.evaluation.benchmarks import Question
+from otr.evaluation.benchmarks import Benchmark, Question
 from otr.evaluation.grading import Graded, Item, cut
-from otr.evaluation.sandbox import Limits, Outcome, Program, run_all
+from otr.evaluation.sandbox import Limits, Outcome, Program, protections, run_all
 
 _FENCED = re.compile(r"^[ \t]*```[^\n`]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.MULTILINE)
 
@@ -24,6 +24,24 @@ _PROBLEMS = {
     "crashed": "crashed",
     "killed": "killed",
 }
+
+
+def unguarded(benchmarks: Sequence[Benchmark], *, run_code: bool) -> list[str]:
+    """What this machine cannot guard when answers are run, a sentence each; nothing where none are.
+
+    Asked before the first answer is generated, so that none is generated in vain.
+    Raises: UserError if answers are programs and `run_code` does not allow to run them, or if no
+    program can be confined here.
+    """
+    of_programs = [each for each in benchmarks if each.rule == "code"]
+    if not of_programs:
+        return []
+    if not run_code:
+        raise UserError(
+            f"benchmark: the answers to {of_programs[0].name} are programs; --run-code runs them, "
+            "in a sandbox"
+        )
+    return [f"--run-code: {gap}" for gap in protections().missing()]
 
 
 def grade_code(

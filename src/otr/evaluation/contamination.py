@@ -1,15 +1,13 @@
 """Which benchmark questions and reference answers stand in training data."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from otr.demo import tasks
-from otr.errors import UserError
 from otr.evaluation.benchmark_file import Prompt
-from otr.evaluation.benchmarks import DEMO, load_benchmarks
+from otr.evaluation.benchmarks import load_benchmark, sources_of
 from otr.evaluation.ngrams import LEAST, LONG, SHORT, Match, Scan, Wanted
 from otr.evaluation.questions import read_questions
-from otr.evaluation.sources import source_of
+from otr.evaluation.sources import Source
 from otr.terminal import visible
 
 NUM_WORST = 3
@@ -88,7 +86,7 @@ def contamination(
 
     Raises: UserError if a benchmark is unknown, named twice, or its data cannot be read.
     """
-    groups = [group for name in _each_once(benchmarks) for group in _asked(name)]
+    groups = [group for source in sources_of(benchmarks) for group in _asked(source)]
     wanted = [_wanted(kind, each) for _, kind, texts in groups for each in texts]
     scan = Scan(wanted)
     num_rows = 0
@@ -103,32 +101,18 @@ def contamination(
     return Contamination(num_rows=num_rows, num_words=scan.num_words, overlaps=tuple(overlaps))
 
 
-def _each_once(names: Sequence[str]) -> list[str]:
-    names = [
-        part
-        for name in names
-        for part in ([f"{DEMO}/{part}" for part in tasks.PARTS] if name == DEMO else [name])
-    ]
-    known = [source_of(name).name for name in names]
-    for name in known:
-        if known.count(name) > 1:
-            raise UserError(f"benchmark: {name!r} is given twice; name it once")
-    return names
-
-
 Group = tuple[str, str, list[Asked]]
 
 
-def _asked(name: str) -> list[Group]:
+def _asked(source: Source) -> list[Group]:
     """The questions and the reference answers of a benchmark, with nothing of our prompts."""
-    source = source_of(name)
     if source.file is None:
-        (benchmark,) = load_benchmarks([name])
-        rows = [(each.id, each.prompt, each.reference) for each in benchmark.questions]
+        questions = load_benchmark(source).questions
+        rows = [(each.id, each.prompt, each.reference) for each in questions]
     else:
         asked = "{question}\n{options}" if "options" in source.file.columns else "{question}"
         file = source.file.model_copy(update={"prompt": Prompt(base=asked)})
-        plain = source.__class__(name=source.name, file=file, path=source.path)
+        plain = replace(source, file=file)
         rows = [
             (f"{source.name}/{row.id}", row.prompt, row.reference) for row in read_questions(plain)
         ]

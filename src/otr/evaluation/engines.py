@@ -3,7 +3,6 @@
 from collections.abc import Callable, Collection, Sequence
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +17,7 @@ from otr.evaluation.generation import (
     num_positions,
 )
 from otr.evaluation.requests import Engine, Generated, Key, Request
-from otr.pretrained import load_model
+from otr.pretrained import adapter_base, load_model
 
 ENGINES = ("transformers", "vllm")
 
@@ -79,7 +78,7 @@ class VllmEngine:
         device: str,
         end_texts: Sequence[str] = (),
     ) -> None:
-        if (Path(location) / "adapter_config.json").is_file():
+        if adapter_base(location) is not None:
             raise UserError("engine: vllm takes whole models; merge the adapter, or leave it out")
         # Not a dependency: the module is only there where it was installed.
         self.vllm: Any = import_module("vllm")

@@ -63,7 +63,9 @@ def grade_all(
     graded: list[Graded | None] = [_at_once(item) for item in items]
     programs = [place for place, item in enumerate(items) if item.benchmark.rule == "code"]
     compared = [
-        place for place, grade in enumerate(graded) if grade is None and place not in set(programs)
+        place
+        for place, grade in enumerate(graded)
+        if grade is None and items[place].benchmark.rule != "code"
     ]
     num_done = len(items) - len(compared) - len(programs)
 
@@ -98,7 +100,8 @@ def grade_alone(output: str, reference: str, source: Source) -> bool:
     rule = source.rule
     if rule == "code":
         raise UserError(
-            f"{source.name}: its answers are programs, which only `otr eval --run-code` runs"
+            f"{source.name}: its answers are programs, which are run only by `otr eval` and "
+            "`otr compare` with --run-code"
         )
     holds = bool(reference.strip()) if rule == "math" else RULES[rule].of_reference(reference)
     if not holds:
@@ -194,6 +197,6 @@ def _programs(
 ) -> list[Graded]:
     if not run_code:
         return [Graded(extracted=None, correct=False, problem=CODE_NOT_RUN) for _ in items]
-    from otr.evaluation.code_answers import grade_code  # pyright: ignore[reportMissingImports]
+    from otr.evaluation.code_answers import grade_code
 
     return grade_code(items, num_workers=num_workers, progress=lambda done, _: report(done))

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from otr.errors import UserError
+from otr.errors import UserError, first_line
 from otr.evaluation.engines import precision
 from otr.evaluation.evaluated import Evaluated
 from otr.evaluation.identity import digest
@@ -54,8 +54,7 @@ def harness_scores(
         }
         entries = {name: evaluated.entry_settings(each) for name, each in settings.items()}
         if not restart and all(
-            written.scores.get(name, {}).get(SETTINGS) == entry[SETTINGS]
-            for name, entry in entries.items()
+            written.has_score(name, entry[SETTINGS]) for name, entry in entries.items()
         ):
             say(f"{spec}: scored before; --restart does it anew")
             scores |= {name: written.scores[name] for name in entries}
@@ -102,8 +101,7 @@ def _load(spec: str, manager: Any) -> dict[str, str]:
         }
     except Exception as error:
         # Unknown names, files that are not YAML, data that cannot be fetched: each has its kind.
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise UserError(f"harness: cannot load the task {spec!r}: {reason[0][:300]}") from error
+        raise UserError(f"harness: cannot load the task {spec!r}: {first_line(error)}") from error
     together = digest(sorted(found.values()))
     return found | {PREFIX + name: together for name in loaded["groups"]}
 

@@ -10,10 +10,9 @@ from transformers import AutoConfig, PreTrainedConfig
 
 from otr import runs
 from otr.evaluation.benchmarks import Benchmark
-from otr.pretrained import model_location
+from otr.pretrained import adapter_base, model_location
 
 _MODEL_FILES = {".safetensors", ".bin", ".json", ".jinja", ".model", ".txt", ".tiktoken"}
-ADAPTER = "adapter_config.json"
 
 
 def model_digest(name: str) -> str:
@@ -28,10 +27,8 @@ def model_digest(name: str) -> str:
     ours = (runs.SCORES, runs.ANSWERS)
     for path in sorted(folder.iterdir()):
         if path.suffix in _MODEL_FILES and path.name not in ours and path.is_file():
-            with open(path, "rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            whole.update(f"{path.name} {digest}\n".encode())
-    if (base := _base_of_adapter(folder)) is not None:
+            whole.update(f"{path.name} {runs.file_sha256(path)}\n".encode())
+    if (base := adapter_base(str(folder))) is not None:
         whole.update(model_digest(base).encode())
     return whole.hexdigest()[:16]
 
@@ -40,19 +37,13 @@ def model_config(name: str) -> PreTrainedConfig | None:
     """A model's configuration, for an adapter that of its base model; None where it is not known
     before the model is loaded."""
     location = model_location(name)
-    base = _base_of_adapter(Path(location))
+    base = adapter_base(location)
     if base is not None and not (Path(location) / "config.json").is_file():
         return model_config(base)
     try:
         return AutoConfig.from_pretrained(location, trust_remote_code=False)
     except (OSError, ValueError):
         return None
-
-
-def _base_of_adapter(folder: Path) -> str | None:
-    path = folder / ADAPTER
-    base = runs.read_json(path).get("base_model_name_or_path") if path.is_file() else None
-    return base if isinstance(base, str) else None
 
 
 def benchmark_digest(benchmark: Benchmark) -> str:

@@ -7,7 +7,7 @@ cannot be told cheaply is None.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
 from otr.evaluation.latex import normalized
@@ -224,7 +224,7 @@ def _same_element(one: str, other: str, same: Leaf) -> bool | None:
     return same(one, other)
 
 
-def _all(verdicts) -> bool | None:
+def _all(verdicts: Iterable[bool | None]) -> bool | None:
     undecided = False
     for verdict in verdicts:
         if verdict is False:

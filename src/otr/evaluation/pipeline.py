@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from otr.errors import UserError
 from otr.evaluation.benchmarks import Benchmark, load_benchmarks
+from otr.evaluation.code_answers import unguarded
 from otr.evaluation.engines import ENGINES, check_engine, load_engine
 from otr.evaluation.evaluated import Evaluated, Options
 from otr.evaluation.generation import encoded, num_positions
@@ -47,13 +47,15 @@ def evaluate(
     harness: Sequence[str] = (),
     engine: str = ENGINES[0],
     prompt: str | None = None,
+    num_workers: int | None = None,
     progress: Progress | None = None,
     say: Say = _unheard,
 ) -> dict[str, Any]:
     """Scores of a model on benchmarks, by benchmark name; the same in each of several processes.
 
     `demo` stands for all its parts, and is itself scored over all of them but validation. `harness`
-    names tasks of lm-evaluation-harness. Answers and scores are written to `output`, or else into
+    names tasks of lm-evaluation-harness. `num_workers` processes grade at once, unless given as many
+    as there are processors. Answers and scores are written to `output`, or else into
     the run folder, if it is one; what stands there of other benchmarks for the same model is kept.
     Both files are whole or absent.
 
@@ -64,7 +66,7 @@ def evaluate(
     answers that were made otherwise; Stopped on SIGINT or SIGTERM.
     """
     loaded = load_benchmarks(list(benchmarks), limit) if benchmarks or not harness else []
-    _check_code(loaded, run_code)
+    gaps = unguarded(loaded, run_code=run_code)
     options = Options(
         samples=samples, temperature=temperature, seed=seed, limit=limit, engine=engine, prompt=""
     )
@@ -85,12 +87,14 @@ def evaluate(
     say = say if processes.is_first else _unheard
     if processes.is_first:
         require_writable(evaluated.folder)
+    for gap in gaps:
+        say(gap)
     written = Written(evaluated.folder, evaluated.name, evaluated.digest)
     with noted_signals() as signalled:
         stop = signalled.is_set
         scores = _scores(
             evaluated, loaded, benchmarks, written, run_code=run_code, restart=restart,
-            progress=progress, say=say, stop=stop,
+            num_workers=num_workers, progress=progress, say=say, stop=stop,
         )  # fmt: skip
         if harness:
             from otr.evaluation.harness import harness_scores
@@ -109,6 +113,7 @@ def _scores(
     *,
     run_code: bool,
     restart: bool,
+    num_workers: int | None,
     progress: Progress | None,
     say: Say,
     stop: Callable[[], bool],
@@ -138,7 +143,9 @@ def _scores(
     answers = _answers(evaluated, missing, partial, progress=progress, say=say, stop=stop)
     scores: dict[str, Any] = {}
     if processes.is_first:
-        fresh = _graded(evaluated, missing, answers, run_code=run_code, stop=stop)
+        fresh = _graded(
+            evaluated, missing, answers, run_code=run_code, num_workers=num_workers, stop=stop
+        )
         rows = [row for each in loaded for row in finished.get(each.name) or fresh[each.name]]
         scores = scored(rows, names, entries)
         if missing or scores.keys() - written.scores.keys():
@@ -231,6 +238,7 @@ def _graded(
     answers: dict[Key, Generated],
     *,
     run_code: bool,
+    num_workers: int | None,
     stop: Callable[[], bool],
 ) -> dict[str, list[Row]]:
     """By benchmark, the rows of answers.jsonl."""
@@ -256,7 +264,7 @@ def _graded(
             raise Stopped(_stopped_words(evaluated.folder, len(answers), len(answers)))
 
     rows: dict[str, list[Row]] = {benchmark.name: [] for benchmark in benchmarks}
-    graded = grade_all(items, run_code=run_code, progress=heed)
+    graded = grade_all(items, run_code=run_code, num_workers=num_workers, progress=heed)
     for (benchmark, question, sample), grade in zip(places, graded, strict=True):
         answer = answers[benchmark.name, question.id, sample]
         rows[benchmark.name].append(
@@ -276,15 +284,6 @@ def _graded(
             }
         )
     return rows
-
-
-def _check_code(benchmarks: Sequence[Benchmark], run_code: bool) -> None:
-    for benchmark in benchmarks:
-        if benchmark.rule == "code" and not run_code:
-            raise UserError(
-                f"benchmark: the answers to {benchmark.name} are programs; --run-code runs them, "
-                "in a sandbox"
-            )
 
 
 def _run_folder(model_or_run: str) -> Path | None:

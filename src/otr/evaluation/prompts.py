@@ -1,12 +1,12 @@
 """From questions to what a model sees: plain text, or a conversation under its chat template."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from otr.errors import UserError
+from otr.errors import UserError, first_line
 from otr.evaluation.benchmarks import Benchmark, Question
 from otr.evaluation.requests import Request
 from otr.runs import CONFIG, read_yaml
@@ -41,7 +41,7 @@ class Prompts:
         """The special tokens with which the chat template ends a reply."""
         if self.style == "base":
             return ()
-        turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _REPLY}]
+        turns = ({"role": "user", "content": "?"}, {"role": "assistant", "content": _REPLY})
         rest = self._rendered(turns, add_generation_prompt=False).rpartition(_REPLY)[2]
         added = self.tokenizer.added_tokens_decoder.values()
         special = {token.content for token in added if token.special}
@@ -52,10 +52,9 @@ class Prompts:
         """What the model sees of a question."""
         if self.style == "base":
             return question.prompt
-        messages = getattr(question, "messages", None)
-        turns = messages or [{"role": "user", "content": question.prompt.strip()}]
+        turns = question.messages or ({"role": "user", "content": question.prompt.strip()},)
         try:
-            return self._rendered(list(turns), add_generation_prompt=True)
+            return self._rendered(turns, add_generation_prompt=True)
         except UserError as error:
             raise UserError(f"{question.id}: {error}") from None
 
@@ -64,7 +63,7 @@ class Prompts:
     ) -> Iterator[Request]:
         """One for each sample of each question. Stop texts are for plain text: a reply in a
         conversation has an end of its own."""
-        stop = tuple(getattr(benchmark, "stop", ())) if self.style == "base" else ()
+        stop = benchmark.stop if self.style == "base" else ()
         for question in benchmark.questions:
             prompt = self.of(question)
             for sample in range(samples):
@@ -80,17 +79,17 @@ class Prompts:
                     seed=seed,
                 )
 
-    def _rendered(self, turns: list[dict[str, Any]], **options: Any) -> str:
+    def _rendered(self, turns: Sequence[Mapping[str, str]], **options: Any) -> str:
+        messages = [dict(turn) for turn in turns]
         try:
             return str(
                 self.tokenizer.apply_chat_template(
-                    turns, tokenize=False, **options, **self.variables
+                    messages, tokenize=False, **options, **self.variables
                 )
             )
         except Exception as error:
             # A template is a program of the model's maker, and may raise anything.
-            reason = str(error).strip().splitlines() or [type(error).__name__]
-            raise UserError(f"the model's chat template refuses it: {reason[0][:200]}") from None
+            raise UserError(f"the model's chat template refuses it: {first_line(error)}") from None
 
 
 def _data_section(folder: Path) -> dict[str, Any]:

@@ -1,35 +1,23 @@
 """Python programs from strangers, run where they can harm nothing. See docs/sandbox.md."""
 
 import functools
-import marshal
 import os
 import secrets
-import selectors
-import shutil
 import signal
-import site
-import subprocess
-import sys
-import sysconfig
-import tempfile
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Literal
 
 from otr.errors import UserError
+from otr.evaluation.launch import Ending, launch
+from otr.evaluation.python_library import python_library
 
 Reason = Literal[
     "finished", "raised", "memory", "exited", "crashed", "killed", "cpu time", "wall time"
 ]
 """How a program ended: it and its tests ran to their end; an exception; MemoryError; it left by
 itself before; a fault such as SIGSEGV; SIGKILL from outside, as for want of memory; a limit."""
-
-_LAUNCH = "import sys; sys.path.insert(0, {folder!r}); from jail.launcher import main; del sys.path[0]; main({report}, {verdict})"  # noqa: E501
-_SECONDS_OF_GRACE = 10.0
-_MOST_WORDS = 4096
 
 
 class SandboxError(RuntimeError):
@@ -51,10 +39,11 @@ class Limits:
     """The largest file."""
 
     scratch_mb: int = 64
-    """All files together, where the sandbox has namespaces; they are kept in memory."""
+    """All files together; kept in memory where the sandbox has namespaces."""
 
     num_files: int = 1000
-    """Files and folders together, where the sandbox has namespaces."""
+    """Files and folders together. Without namespaces, this and the size are looked at ten times a
+    second, and a program that has more is killed."""
 
     num_open_files: int = 64
     num_processes: int = 8
@@ -114,7 +103,8 @@ class Protections:
         gaps = []
         if not self.namespaces:
             gaps.append(
-                f"no namespaces ({self.why_no_namespaces}): the total size of files is not limited"
+                f"no namespaces ({self.why_no_namespaces}): for a moment files may take more room "
+                "than they should, and names of files outside can be told"
             )
             if not self.system_calls:
                 gaps.append(
@@ -149,7 +139,7 @@ def run_python(
     names = {"system calls": guards.system_calls, "landlock": guards.landlock}
     job = _job(program, limits, namespaces=guards.namespaces)
     job |= {"token": token, "guards": [name for name, holds in names.items() if holds]}
-    return _outcome(_launch(job, limits), token, limits)
+    return _outcome(launch(job), token, limits)
 
 
 def run_all(
@@ -194,7 +184,7 @@ def protections(*, namespaces: bool = True) -> Protections:
     for attempt in (True, False) if namespaces else (False,):
         probe = Program(text="import random, decimal, collections")
         job = _job(probe, Limits(), namespaces=attempt) | {"token": "ready", "guards": None}
-        ending = _launch(job, Limits())
+        ending = launch(job)
         if "stopped" in ending.report:
             raise SandboxError("a program that does nothing took too long; the machine is too busy")
         problem = ending.report.get("error")
@@ -213,48 +203,17 @@ def protections(*, namespaces: bool = True) -> Protections:
     )
 
 
-@dataclass(frozen=True)
-class _Ending:
-    report: dict
-    verdict: str
-    stdout: str
-    stderr: str
-    output_cut: bool
-    wall_seconds: float
-
-
 def _job(program: Program, limits: Limits, *, namespaces: bool) -> dict:
-    packages = [path for path in _package_folders() if os.path.isdir(path)]
+    library = python_library(namespaces=namespaces)
     return {
         "program": program.text,
         "tests": program.tests,
         "limits": asdict(limits),
         "namespaces": namespaces,
-        "packages": packages,
-        "readable": _outermost([*_SYSTEM_PATHS, *_python_folders(), *packages]),
+        "home": library.home,
+        "packages": library.packages,
+        "readable": library.readable,
     }
-
-
-_SYSTEM_PATHS = ["/usr", "/bin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache"]
-
-
-def _python_folders() -> list[str]:
-    return [os.path.realpath(path) for path in (sys.base_prefix, sys.base_exec_prefix)]
-
-
-def _package_folders() -> list[str]:
-    paths = sysconfig.get_paths()
-    found = [paths["purelib"], paths["platlib"], *site.getsitepackages()]
-    return list(dict.fromkeys(os.path.realpath(path) for path in found))
-
-
-def _outermost(paths: list[str]) -> list[str]:
-    """Those that exist and are not below another."""
-    kept: list[str] = []
-    for path in sorted({path for path in paths if os.path.exists(path)}):
-        if not any(path.startswith(other + "/") for other in kept):
-            kept.append(path)
-    return kept
 
 
 def _num_processors() -> int:
@@ -263,111 +222,7 @@ def _num_processors() -> int:
     return os.cpu_count() or 1
 
 
-def _launch(job: dict, limits: Limits) -> _Ending:
-    began = time.monotonic()
-    folder = tempfile.mkdtemp(prefix="otr-sandbox-")
-    from_report, report = os.pipe()
-    from_verdict, verdict = os.pipe()
-    code = _LAUNCH.format(
-        folder=str(Path(__file__).resolve().parent), report=report, verdict=verdict
-    )
-    try:
-        process = subprocess.Popen(
-            [sys.executable, "-s", "-P", "-S", "-c", code],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            pass_fds=(report, verdict),
-            cwd="/",
-            env=_environment(),
-            start_new_session=True,
-        )
-    finally:
-        os.close(report)
-        os.close(verdict)
-    try:
-        assert process.stdin and process.stdout and process.stderr
-        _send(process.stdin.fileno(), job | {"folder": folder})
-        streams = [process.stdout.fileno(), process.stderr.fileno(), from_report, from_verdict]
-        caps = [limits.output_kb * 1024] * 2 + [_MOST_WORDS] * 2
-        read, cut = _read_all(streams, caps, limits.wall_seconds + _SECONDS_OF_GRACE)
-    finally:
-        _end(process)
-        for number in (from_report, from_verdict):
-            os.close(number)
-        _remove(folder)
-    stdout, stderr, verdict_words = (read[i].decode("utf-8", "replace") for i in (0, 1, 3))
-    return _Ending(
-        report=marshal.loads(read[2]) if read[2] else {"error": stderr or "the launcher ended"},
-        verdict=verdict_words,
-        stdout=stdout,
-        stderr=stderr,
-        output_cut=cut,
-        wall_seconds=time.monotonic() - began,
-    )
-
-
-def _environment() -> dict[str, str]:
-    # The same answer gets the same grade: sets of strings have the same order each time.
-    fixed = {"PYTHONHASHSEED": "0", "LANG": "C.UTF-8"}
-    libraries = os.environ.get("LD_LIBRARY_PATH")
-    return fixed | ({"LD_LIBRARY_PATH": libraries} if libraries else {})
-
-
-def _send(number: int, job: dict) -> None:
-    data = marshal.dumps(job)
-    view = memoryview(len(data).to_bytes(8, "big") + data)
-    try:
-        while view:
-            view = view[os.write(number, view) :]
-    except BrokenPipeError:
-        pass  # the launcher has ended; its report says why
-
-
-def _read_all(streams: list[int], caps: list[int], seconds: float) -> tuple[list[bytes], bool]:
-    """What each stream brings until all are at their end, up to its cap; whether more came."""
-    until = time.monotonic() + seconds
-    kept = {number: bytearray() for number in streams}
-    room = dict(zip(streams, caps, strict=True))
-    cut = False
-    with selectors.DefaultSelector() as selector:
-        for number in streams:
-            selector.register(number, selectors.EVENT_READ)
-        while selector.get_map() and time.monotonic() < until:
-            for key, _ in selector.select(until - time.monotonic()):
-                part = os.read(key.fd, 1 << 16)
-                if not part:
-                    selector.unregister(key.fd)
-                space = room[key.fd] - len(kept[key.fd])
-                kept[key.fd] += part[:space]
-                cut |= len(part) > space
-    return [bytes(kept[number]) for number in streams], cut
-
-
-def _end(process: subprocess.Popen) -> None:
-    """The launcher ends when its input does; it is killed if it will not."""
-    for stream in (process.stdin, process.stdout, process.stderr):
-        if stream is not None:
-            stream.close()
-    try:
-        process.wait(_SECONDS_OF_GRACE)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def _remove(folder: str) -> None:
-    """Also what is in folders that forbid their own listing."""
-    shutil.rmtree(folder, ignore_errors=True)
-    if os.path.exists(folder):
-        for parent, names, _ in os.walk(folder):
-            for name in names:
-                if not os.path.islink(os.path.join(parent, name)):
-                    os.chmod(os.path.join(parent, name), 0o700)
-        shutil.rmtree(folder)
-
-
-def _outcome(ending: _Ending, token: str, limits: Limits) -> Outcome:
+def _outcome(ending: Ending, token: str, limits: Limits) -> Outcome:
     report = ending.report
     if "error" in report:
         raise SandboxError(f"the sandbox could not be put up: {report['error']}")
@@ -384,6 +239,8 @@ def _outcome(ending: _Ending, token: str, limits: Limits) -> Outcome:
 
 
 def _reason(report: dict, verdict: str, token: str, limits: Limits) -> tuple[Reason, str]:
+    if report.get("stopped") == "files":
+        return "killed", f"more than {limits.scratch_mb} MB or {limits.num_files} files"
     if "stopped" in report:
         return "wall time", f"more than {limits.wall_seconds:g} s"
     status = report["status"]

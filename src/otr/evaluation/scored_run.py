@@ -11,9 +11,17 @@ from numpy.typing import NDArray
 from otr.errors import UserError
 from otr.evaluation.statistics import wilson_interval
 from otr.objectives import objective_from_options, options_of
-from otr.runs import ANSWERS, CONFIG, SCORES, Scored, read_as, read_json, read_jsonl, read_yaml
-
-COST = "cost.json"
+from otr.runs import (
+    ANSWERS,
+    CONFIG,
+    COST,
+    SCORES,
+    Scored,
+    read_as,
+    read_json,
+    read_jsonl,
+    read_yaml,
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Comparisons as tables: aligned text for a terminal, Markdown for documents. In percent."""
+"""A comparison as a table for a terminal. In percent."""
 
 from collections.abc import Sequence
 
@@ -21,20 +21,10 @@ def table(comparison: Comparison) -> str:
     num_seeds = sorted({len(method.sweep.kept) for method in comparison.methods} - {0})
     seeds = " or ".join(map(str, num_seeds)) + (" seed" if num_seeds == [1] else " seeds")
     lines = [f"{comparison.title}: percent right, \u00b1 half of the 95 % interval, {seeds}"]
-    lines += _aligned(_rows(comparison, _columns(comparison, _MOST_COLUMNS), percent))
+    lines += _aligned(_rows(comparison, _columns(comparison)))
     lines += [*comparison.verdicts(), *comparison.side_verdicts()]
     lines += [f"warning: {words}" for words in comparison.warnings]
     return "\n".join(lines) + "\n"
-
-
-def markdown_table(comparison: Comparison) -> str:
-    """The same in Markdown, with a column for every group and benchmark, and whole intervals."""
-    head, *rows = _rows(comparison, _columns(comparison, None), percent_with_interval)
-    lines = [head, ["---", *("---:" for _ in head[1:])], *rows]
-    said = [*comparison.verdicts(), *comparison.side_verdicts()]
-    said += [f"Warning: {words}" for words in comparison.warnings]
-    table_lines = [f"| {' | '.join(cells)} |" for cells in lines]
-    return "\n".join([*table_lines, "", *(f"- {words}" for words in said)]) + "\n"
 
 
 def percent(estimate: Estimate, *, signed: bool = False) -> str:
@@ -43,13 +33,7 @@ def percent(estimate: Estimate, *, signed: bool = False) -> str:
     return f"{points(estimate.mean, signed=signed)} \u00b1 {points((high - low) / 2)}"
 
 
-def percent_with_interval(estimate: Estimate, *, signed: bool = False) -> str:
-    """`91.6 (87.1 to 94.6)`: a share in percent, and its interval."""
-    low, high = (points(end, signed=signed) for end in estimate.interval_95)
-    return f"{points(estimate.mean, signed=signed)} ({low} to {high})"
-
-
-def _columns(comparison: Comparison, most: int | None) -> dict[str, str]:
+def _columns(comparison: Comparison) -> dict[str, str]:
     """What has a column, and its heading: groups, and benchmarks that are not alone in theirs."""
     keys = keys_of(comparison.benchmarks)
     alone = {names[0] for names in comparison.benchmarks.values() if len(names) == 1}
@@ -57,12 +41,12 @@ def _columns(comparison: Comparison, most: int | None) -> dict[str, str]:
     # The embedded tasks' parts are named as the groups are.
     wide = {key: name if name not in keys else key for key, name in short.items()}
     wide = {key: name for key, name in wide.items() if key not in alone}
-    if most is None or len(wide) <= most:
+    if len(wide) <= _MOST_COLUMNS:
         return wide
     return {key: key for key in comparison.benchmarks if key in keys}
 
 
-def _rows(comparison: Comparison, columns: dict[str, str], written) -> list[list[str]]:
+def _rows(comparison: Comparison, columns: dict[str, str]) -> list[list[str]]:
     first = comparison.methods[0].label
     keys = keys_of(comparison.benchmarks)
     rows = [["", "learning rate", *columns.values(), f"{HEADLINE} minus {first}"]]
@@ -75,8 +59,8 @@ def _rows(comparison: Comparison, columns: dict[str, str], written) -> list[list
             [
                 method.label,
                 "failed" if rate is None else f"{rate:g}",
-                *(written(method.scores[key]) if method.scores else "" for key in columns),
-                written(difference.difference.estimate, signed=True) if difference else "",
+                *(percent(method.scores[key]) if method.scores else "" for key in columns),
+                percent(difference.difference.estimate, signed=True) if difference else "",
             ]
         )
     return rows

@@ -144,8 +144,9 @@ def compare_one(question: dict[str, Any]) -> dict[str, Any]:
     Raises: UserError if math-verify is not installed.
     """
     require_math_verify()
-    if not hasattr(_single, "worker"):
-        _single.worker = Worker()
+    # A fork has a worker of its own: two that ask one process would read each other's verdicts.
+    if getattr(_single, "asker", None) != os.getpid():
+        _single.worker, _single.asker = Worker(), os.getpid()
         atexit.register(_single.worker.close)
     return _single.worker.ask(question)
 

@@ -6,8 +6,9 @@ from tempfile import TemporaryFile
 from typing import Any
 
 from otr.errors import UserError
-from otr.evaluation.benchmarks import DEMO, VALIDATION
+from otr.evaluation.benchmarks import VALIDATION
 from otr.evaluation.scores import scores_of
+from otr.evaluation.sources import DEMO
 from otr.runs import (
     ANSWERS,
     SCORES,
@@ -62,17 +63,13 @@ class Written:
 
     def finished(self, settings: dict[str, str]) -> dict[str, list[Row]]:
         """By benchmark, the answers of those that were scored under these very settings."""
-        names = [name for name in settings if self._is_scored(name, settings[name])]
+        names = [name for name in settings if self.has_score(name, settings[name])]
         rows = self._answers(names)
         return {
             name: rows[name]
             for name in names
             if len({row["id"] for row in rows[name]}) == self.scores[name]["n"]
         }
-
-    def is_finished(self, name: str, settings: str) -> bool:
-        """Whether there is such a score, with or without answers."""
-        return self._is_scored(name, settings)
 
     def add(self, scores: Scores, rows: Sequence[Row]) -> None:
         """Write both files, each whole, keeping what is there of other benchmarks."""
@@ -87,7 +84,8 @@ class Written:
         self.scores = kept | scores
         write_json(self.folder / SCORES, self.scores)
 
-    def _is_scored(self, name: str, settings: str) -> bool:
+    def has_score(self, name: str, settings: str) -> bool:
+        """Whether there is a score of these very settings, with or without answers."""
         return self.scores.get(name, {}).get(SETTINGS) == settings
 
     def _answers(self, names: Sequence[str]) -> dict[str, list[Row]]:

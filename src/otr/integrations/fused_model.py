@@ -14,18 +14,14 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from otr.lm_head import IGNORED, HeadOutput, check_compaction, linear_loss
+from otr.lm_head import IGNORED, HeadOutput, check_compaction
 from otr.objectives import Objective
-from otr.training.model_head import (
-    HeadTransform,
-    fused_head,
-    measured_transform,
-    output_head,
-    probed_outputs,
-    training_mode,
-)
+from otr.training.head_loss import loss_in_head
+from otr.training.head_transform import HeadTransform, measured_transform, probed_outputs
+from otr.training.model_head import fused_head, in_mode, output_head
 from otr.training.reference_policy import check_reference, reference_states
-from otr.training.token_keys import step_seed, token_keys
+from otr.training.router_loss import makes_router_loss, unnamed_coefficient
+from otr.training.token_keys import step_seed
 
 _Model = TypeVar("_Model", bound=nn.Module)
 
@@ -120,7 +116,7 @@ def with_fused_head(
     output_head(model)
     if objective.anchor is not None:
         check_reference(model, reference_model)
-    with training_mode(model):
+    with in_mode(model, training=True):
         transform = measured_transform(model)  # type: ignore[arg-type]
         coefficient = _router_coefficient(model)
     state = FusedHead(
@@ -157,16 +153,12 @@ def without_fused_head(model: _Model) -> _Model:
 def _router_coefficient(model: nn.Module) -> float:
     """The weight of the router's loss that the model makes; 0 if it makes none."""
     outputs = probed_outputs(model)  # type: ignore[arg-type]
-    if not isinstance(getattr(outputs, "aux_loss", None), Tensor):
+    if not makes_router_loss(outputs):
         return 0.0
     config: Any = model.config
     coefficient = getattr(config.get_text_config(), "router_aux_loss_coef", None)
     if coefficient is None:
-        raise ValueError(
-            f"{type(model).__name__} is configured to return its router's loss, with a coefficient "
-            "that is not called router_aux_loss_coef, so it would not be trained; set "
-            "output_router_logits=False in its configuration"
-        )
+        raise unnamed_coefficient(model, "output_router_logits=False in its configuration")
     return float(coefficient)
 
 
@@ -203,17 +195,28 @@ def _outputs_with_loss(
     num_tokens = inputs.pop("num_items_in_batch", None)
     as_tuple = inputs.pop("return_dict", None) is False
     inputs["use_cache"] = False
-    loss = _loss_in_head(model, state, inputs, labels_NL, num_tokens)
+    objective, reference = state.current_objective(), None
+    if objective.anchor is not None:
+        reference = reference_states(model, state.reference_model, inputs)
+    loss = loss_in_head(
+        inputs,
+        labels_NL,
+        objective,
+        state.transform,
+        seed=step_seed(state.seed, state.step),
+        num_tokens=num_tokens,
+        compaction=state.compaction,
+        reference=reference,
+    )
     # The patched forward stays out of it: the call below is the model's own, with its hooks around.
     with fused_head(model, loss) as heads:
         outputs = plain(**inputs, return_dict=True)
     (head,) = heads
     state.last = dataclasses.replace(head, loss=head.loss.detach())
     total = head.loss
-    aux_loss = getattr(outputs, "aux_loss", None)
-    if state.router_coefficient and isinstance(aux_loss, Tensor):
+    if state.router_coefficient and makes_router_loss(outputs):
         share = 1.0 if num_tokens is None else num_supervised / num_tokens
-        total = total + state.router_coefficient * share * aux_loss.to(total.device)
+        total = total + state.router_coefficient * share * outputs.aux_loss.to(total.device)
     kept = {name: value for name, value in outputs.items() if name not in ("loss", "logits")}
     made = type(outputs)(loss=total, **kept)
     return made.to_tuple() if as_tuple else made
@@ -230,44 +233,3 @@ def _next_labels(inputs: dict[str, Any]) -> Tensor:
     if shifted_NL is not None:
         return shifted_NL
     return nn.functional.pad(labels_NL[:, 1:], (0, 1), value=IGNORED)
-
-
-def _loss_in_head(
-    model: nn.Module,
-    state: FusedHead,
-    inputs: dict[str, Any],
-    labels_NL: Tensor,
-    num_tokens: Tensor | int | None,
-) -> Callable[[Tensor, Tensor, Tensor | None], HeadOutput]:
-    length, transform = labels_NL.shape[1], state.transform
-    objective = state.current_objective()
-    keys_NL = token_keys(
-        inputs["input_ids"], inputs.get("attention_mask"), inputs.get("position_ids")
-    )
-    reference: dict[str, Any] = {}
-    if objective.anchor is not None:
-        states, their_weight = reference_states(model, state.reference_model, inputs)
-        reference = {
-            "reference_hidden": states[:, -length:].flatten(0, -2),
-            "reference_weight": transform.of_words(their_weight),
-        }
-
-    def loss(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> HeadOutput:
-        device = hidden.device
-        return linear_loss(
-            # Prompt-learning adapters put tokens of their own in front of each sequence.
-            hidden[:, -length:].flatten(0, -2),
-            transform.of_words(weight),
-            labels_NL.flatten().to(device),
-            objective,
-            bias=None if bias is None else transform.of_words(bias),
-            logit_scale=transform.scale,
-            logit_softcap=transform.softcap,
-            seed=step_seed(state.seed, state.step),
-            token_keys=keys_NL.flatten().to(device),
-            num_tokens=num_tokens,
-            compaction=state.compaction,
-            **reference,
-        )
-
-    return loss

@@ -8,6 +8,7 @@ from transformers import TrainerCallback
 from otr.integrations.fused_model import FusedHead
 from otr.lm_head import IGNORED, HeadOutput, logits_loss
 from otr.objectives import OTR, Objective
+from otr.training.router_loss import makes_router_loss
 from otr.training.token_keys import step_seed, token_keys
 
 _EVALUATION_STEP = -1
@@ -21,7 +22,9 @@ class FollowTrainer(TrainerCallback):
     pass `with_fused_head` the trainer's seed.
     """
 
-    def on_step_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any):
+    def on_step_begin(
+        self, args: Any, state: Any, control: Any, model: Any = None, **_: Any
+    ) -> None:
         found = [
             part.__dict__["fused_head"]
             for part in model.modules()
@@ -96,10 +99,9 @@ class ObjectiveLoss(TrainerCallback):
             num_tokens=num_tokens,
         )
         self.last = head
-        aux_loss = getattr(outputs, "aux_loss", None)
-        if self._router_coefficient and isinstance(aux_loss, Tensor):
+        if self._router_coefficient and makes_router_loss(outputs):
             share = num_supervised / num_tokens
-            return head.loss + self._router_coefficient * share * aux_loss.to(logits.device)
+            return head.loss + self._router_coefficient * share * outputs.aux_loss.to(logits.device)
         return head.loss
 
 

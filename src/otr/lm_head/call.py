@@ -40,7 +40,8 @@ class HeadOutput:
     """
 
     loss: Tensor
-    """Sum of the tokens' losses, weighted where weights were given, over the divisor; scalar, in nats, differentiable."""
+    """Sum of the tokens' losses, weighted where weights were given, over the divisor; scalar, in
+    nats, differentiable."""
 
     log_prob: Tensor
     """log pi(y) in nats."""
@@ -65,8 +66,8 @@ class HeadOutput:
     """The drawn words, (T, K) int64, -1 where the label is ignored; None unless asked for."""
 
     kept_fraction: Tensor | None = None
-    """Share of the supervised tokens that entered the gradients' matrix products, scalar; None
-    where none could be left out."""
+    """Share of the supervised tokens' logits whose gradient entered the matrix products, scalar, on
+    the CPU; None where none could be left out."""
 
 
 PER_TOKEN = ("log_prob", "entropy", "hit_rate", "reward", "target_weight", "is_top1")

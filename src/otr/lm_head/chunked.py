@@ -223,14 +223,16 @@ class _LogitsHead(torch.autograd.Function):
         wanted = grad and ctx.needs_input_grad[0]
         compute = compute_dtype(logits_TV)
         tokens = _Tokens.of(call, compute, logits_TV.shape[1], compute.itemsize)
+        # Not yet divided, as in `_LinearWork`.
         ctx.gradient = torch.zeros_like(logits_TV) if wanted else None
+        ctx.num_tokens = call.num_tokens
         buffer = tokens.buffer(compute)
         for index in tokens.chunks():
             logits_RV = buffer[: len(index)]
             logits_RV.copy_(logits_TV[index])
             tokens.process(logits_RV, index, passes, logits_RV if wanted else None)
             if ctx.gradient is not None:
-                ctx.gradient[index] = logits_RV.div_(call.num_tokens).to(logits_TV.dtype)
+                ctx.gradient[index] = logits_RV.to(logits_TV.dtype)
         outputs = tokens.outputs()
         ctx.mark_non_differentiable(*(output for output in outputs[1:] if output is not None))
         return outputs
@@ -238,7 +240,9 @@ class _LogitsHead(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, loss_grad: Tensor, *_: Tensor | None) -> tuple[Tensor | None, ...]:
-        gradient = None if ctx.gradient is None else ctx.gradient.mul_(loss_grad)
+        gradient = None
+        if ctx.gradient is not None:
+            gradient = ctx.gradient.mul_(loss_grad / ctx.num_tokens)
         del ctx.gradient
         return gradient, None, None, None
 

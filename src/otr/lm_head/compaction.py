@@ -44,8 +44,9 @@ _CAUTION = 0.7
 _OF_ROWS = 0.5
 """Share of that which rows may use before columns."""
 
-_ROUNDING = 1.001
-"""Factor on the bounds for the float32 sums that they are made of."""
+_ROUNDING = 1.01
+"""Factor on the bounds for the sums that they are made of: float32, but a caller may have torch round
+the operands of float32 products to TF32 or bfloat16, of 11 and 8 bits."""
 
 _WORTHWHILE = 0.9
 """A chunk that keeps more than this share of its entries ends the search for the whole call."""

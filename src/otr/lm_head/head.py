@@ -226,6 +226,7 @@ def _with_reference(
         )
     _check_matrix("reference_hidden", reference_hidden)
     _check_matrix("reference_weight", reference_weight)
+    reference_hidden = _as_autocast(reference_hidden)
     wanted = (len(hidden), reference_weight.shape[1]), (len(weight), reference_hidden.shape[1])
     if (reference_hidden.shape, reference_weight.shape) != wanted:
         raise ValueError(

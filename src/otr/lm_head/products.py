@@ -45,6 +45,7 @@ class Products:
 
     @staticmethod
     def of(hidden_TD: Tensor, weight_VD: Tensor) -> "Products":
+        """Those of a head with these inputs."""
         compute = compute_dtype(hidden_TD, weight_VD)
         short = next(
             (tensor.dtype for tensor in (hidden_TD, weight_VD) if tensor.dtype.itemsize == 2), None

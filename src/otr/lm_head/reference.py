@@ -15,7 +15,9 @@ from otr.lm_head.call import IGNORED, Call, HeadOutput, compute_dtype, hit_rate
 from otr.objectives import Needs, Objective, Statistics, Weights
 
 
-def linear_head(hidden_TD: Tensor, weight_VD: Tensor, bias_V: Tensor | None, call: Call):
+def linear_head(
+    hidden_TD: Tensor, weight_VD: Tensor, bias_V: Tensor | None, call: Call
+) -> HeadOutput:
     """The loss of hidden states under a head's weight; see `otr.linear_loss`."""
     dtype = compute_dtype(hidden_TD, weight_VD)
     logits_TV = hidden_TD.to(dtype) @ weight_VD.to(dtype).T

@@ -8,7 +8,8 @@ from otr.report.drawing import Figure, arms, drawing, look
 Method = dict[str, Any]
 """An entry of results.json's `methods`; its place there is its number in every figure."""
 
-_GROUPS = {"in_domain": "in-domain", "out_of_domain": "out-of-domain", "retention": "retention"}
+GROUPS = {"in_domain": "in-domain", "out_of_domain": "out-of-domain", "retention": "retention"}
+"""Of benchmarks, as in results.json, and in words."""
 
 
 def trade_off_figure(methods: Sequence[Method], name: str) -> Figure | None:
@@ -60,13 +61,13 @@ def trade_off_figure(methods: Sequence[Method], name: str) -> Figure | None:
 def difference_figure(methods: Sequence[Method], name: str) -> Figure | None:
     """Every method minus the first, with its interval, a panel for each group of benchmarks."""
     shown = [(index, m) for index, m in enumerate(methods) if m["difference"]]
-    groups = [group for group in _GROUPS if any(group in m["difference"] for _, m in shown)]
+    groups = [group for group in GROUPS if any(group in m["difference"] for _, m in shown)]
     if not groups:
         return None
     with drawing(8.2, 1.0 + 0.26 * len(shown), num_axes=len(groups)) as drawn:
         for axes, group in zip(drawn.axes, groups, strict=True):
             axes.axvline(0, color="#888888", linewidth=0.9, zorder=0)
-            axes.set_xlabel(f"{_GROUPS[group]}, points")
+            axes.set_xlabel(f"{GROUPS[group]}, points")
             for place, (index, method) in enumerate(shown):
                 if (difference := method["difference"].get(group)) is None:
                     continue
@@ -78,7 +79,7 @@ def difference_figure(methods: Sequence[Method], name: str) -> Figure | None:
                 )  # fmt: skip
                 drawn.belongs(index, bar)
                 low, high = difference["interval_95"] or (None, None)
-                row = (_GROUPS[group], _1(mean), _1(low, 100), _1(high, 100), _yes(told))
+                row = (GROUPS[group], _1(mean), _1(low, 100), _1(high, 100), _yes(told))
                 drawn.point(axes, index, mean, place, (method["label"], *row))
         drawn.axes[0].set_yticks(
             range(len(shown)), [m["label"].replace("$", r"\$") for _, m in shown], fontsize=8

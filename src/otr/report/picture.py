@@ -11,6 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from otr.report.drawing import look
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cloud:
@@ -40,11 +42,7 @@ class Panel:
     clouds: tuple[Cloud, ...]
 
 
-# Okabe and Ito's palette, which stays apart for every common kind of colour vision; the marks
-# differ too, for print in grey.
-_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
 _NARROWEST_POINTS = 8.0
-_MARKS = ("o", "s", "D", "^", "v", "P")
 
 
 def draw_trade_off(
@@ -86,14 +84,13 @@ def _draw_panel(axis: Axes, panel: Panel, labels: list[str]) -> None:
     axis.axhline(0, color="#888888", linewidth=0.8, zorder=1)
     axis.axvline(0, color="#888888", linewidth=0.8, zorder=1)
     for cloud in panel.clouds:
-        index = labels.index(cloud.label)
-        colour, mark = _COLOURS[index % len(_COLOURS)], _MARKS[index % len(_MARKS)]
+        own = look(labels.index(cloud.label))
         axis.scatter(
             cloud.learned,
             cloud.retained,
             s=26,
-            marker=mark,
-            color=colour,
+            marker=own.mark,
+            color=own.colour,
             alpha=0.55,
             linewidths=0,
             zorder=2,
@@ -103,10 +100,10 @@ def _draw_panel(axis: Axes, panel: Panel, labels: list[str]) -> None:
             sum(cloud.retained) / len(cloud.retained),
             xerr=_arms(cloud.learned, cloud.learned_interval),
             yerr=_arms(cloud.retained, cloud.retained_interval),
-            marker=mark,
+            marker=own.mark,
             markersize=8,
             markeredgecolor="white",
-            color=colour,
+            color=own.colour,
             linewidth=1.5,
             label=cloud.label,
             zorder=3,

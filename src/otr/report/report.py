@@ -13,7 +13,7 @@ from otr import runs
 from otr.errors import UserError
 from otr.report.curves import curve_figures
 from otr.report.drawing import Figure
-from otr.report.figures import difference_figure, sensitivity_figure, trade_off_figure
+from otr.report.figures import GROUPS, difference_figure, sensitivity_figure, trade_off_figure
 from otr.report.folders import Group, flattened, metrics, optional_json, read_groups
 from otr.report.page import Section, asset, environment, page
 from otr.report.token_view import section as token_section
@@ -24,7 +24,6 @@ _LONGEST_NAME = 100
 _OF_DAMAGE = (
     LookupError, TypeError, ValueError, AttributeError, ArithmeticError, TemplateError,
 )  # fmt: skip
-_GROUPS = ("in_domain", "out_of_domain", "retention")
 
 
 def write_report(folders: Sequence[Path], output: Path) -> None:
@@ -86,7 +85,7 @@ def _sections(group: Group, prefix: str) -> list[Section]:
     results, found = group.results, []
     if results is not None:
         methods = [each | {"label": _name(each["label"])} for each in results["methods"]]
-        keys = [key for key in _GROUPS if any(key in m["scores"] for m in methods)]
+        keys = [key for key in GROUPS if any(key in m["scores"] for m in methods)]
         keys += [
             name for names in results["benchmarks"].values() if len(names) > 1 for name in names
         ]

@@ -14,6 +14,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from otr.report.page import Section, asset, environment, page
+from otr.runs import write_text
 from otr.terminal import visible
 
 _SHADES = 10
@@ -53,11 +54,12 @@ def section(
 
 
 def write_tokens_page(tokens: dict[str, Any], output: Path) -> None:
-    """Write the token view as a page of its own, one file that needs nothing else."""
+    """Write the token view as a page of its own, one file that needs nothing else, whole or not at
+    all."""
     heading = f"Token view of {visible(tokens['model'])}"
     text = page(heading, [section(tokens, title="What each objective teaches")])
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(text, encoding="utf-8")
+    write_text(output, text)
 
 
 def number(value: float | None, digits: int = 3) -> str:

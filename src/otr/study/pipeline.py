@@ -1,7 +1,7 @@
 """From study files to study folders: run what is missing, compare, write the report."""
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,10 @@ from filelock import FileLock, Timeout
 from otr import runs
 from otr.errors import UserError
 from otr.evaluation.benchmarks import load_benchmarks
+from otr.evaluation.code_answers import unguarded
 from otr.evaluation.comparison import Comparison, compare, read_answered, read_run
 from otr.evaluation.scored_run import complete_options
-from otr.evaluation.sources import scored_name
+from otr.evaluation.sources import scored_name, source_of
 from otr.objectives import objective_from_options
 from otr.redaction import redacted
 from otr.study.bar import Bar
@@ -33,24 +34,33 @@ _LOCK = ".lock"
 
 
 def run_studies(
-    studies: Sequence[Study], *, num_processes: int | None = None, restart: bool = False
+    studies: Sequence[Study],
+    *,
+    num_processes: int | None = None,
+    restart: bool = False,
+    run_code: bool = False,
+    say: Callable[[str], None] = lambda line: None,
 ) -> list[Comparison]:
     """Run what is missing of some studies, then write results.json, tokens.json and report.html
     of each.
+
+    `run_code` allows to run answers that are programs, in a sandbox; a study file cannot, since it
+    may be another's. `say` is told what the user should know before the first run.
 
     Raises: UserError for whatever the user must change, before anything is run; Stopped on a
     signal: the finished runs are kept, and the same call goes on.
     """
     if num_processes is not None and num_processes < 1:
         raise UserError(f"jobs: must be at least 1, found {num_processes}")
-    for study in studies:
-        _check(study)
+    gaps = [gap for study in studies for gap in _check(study, run_code=run_code)]
+    for gap in dict.fromkeys(gaps):
+        say(gap)
     with ExitStack() as held:
         planned = []
         for study in studies:
             begin(study, restart=restart)
             held.enter_context(_held(Path(study.output_dir)))
-            planned.append(planned_jobs(study))
+            planned.append(planned_jobs(study, run_code=run_code))
         jobs = [job for each in planned for job in each]
         if restart:
             for job in jobs:
@@ -98,23 +108,30 @@ def finish(study: Study, jobs: Sequence[Job]) -> Comparison:
     return comparison
 
 
-def _check(study: Study) -> None:
-    """Find what no run could do with before the first one begins."""
-    from otr.training.pipeline import prepare
+def _check(study: Study, *, run_code: bool) -> list[str]:
+    """Find what no run could do with before the first one begins; what cannot be guarded here."""
+    from otr.training.prepared_run import prepare
 
     names = [name for group in study.benchmarks.groups().values() for name in group]
-    load_benchmarks([*dict.fromkeys(names), study.validation.benchmark], study.limit)
+    loaded = load_benchmarks([*dict.fromkeys(names), study.validation.benchmark], study.limit)
+    gaps = unguarded(loaded, run_code=run_code)
     rate, seed = study.learning_rates[0], study.seeds[0]
     for number, options in enumerate(study.objectives):
         run = run_of(study, options, options.get("learning_rates", [rate])[0], seed)
         if number == 0:
             prepare(run)
         if (rewarded := rewarded_of(study, options, run)) is not None:
+            if source_of(rewarded.benchmark).rule == "code":
+                raise UserError(
+                    f"objectives: {GRPO}: the answers to {rewarded.benchmark} are programs, which "
+                    "give no rewards here; name another benchmark as its `reward`"
+                )
             from otr.training.grpo import prepare_grpo
 
             # Which budget it will have is not known yet, only that it is one in seconds.
             known = run.model_copy(update={"max_seconds": run.max_seconds or 1.0})
             prepare_grpo(known, rewarded.verifier)
+    return gaps
 
 
 def _failure(job: Job) -> dict[str, Any]:

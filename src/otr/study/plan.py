@@ -11,7 +11,7 @@ from otr.errors import UserError
 from otr.evaluation.answers import grade
 from otr.evaluation.sources import scored_name
 from otr.study.file import GRPO, Study
-from otr.training.config import Run, differences, read_yaml, to_yaml, written
+from otr.training.config import Run, differences, to_yaml, written
 
 UNTUNED = "untuned"
 """The folder of the base model's scores."""
@@ -56,6 +56,7 @@ class Job:
     folder: Path
     benchmarks: tuple[str, ...]
     limit: int | None = None
+    run_code: bool = False
     run: Run | None = None
     model: str | None = None
     keep_model: bool = True
@@ -84,14 +85,15 @@ class Job:
         return not self.missing_benchmarks
 
 
-def planned_jobs(study: Study) -> list[Job]:
+def planned_jobs(study: Study, *, run_code: bool = False) -> list[Job]:
     """The base model's scores, then every run: a seed at a time, so that a study that is stopped
-    early has all objectives."""
+    early has all objectives. `run_code` allows their scoring to run answers that are programs."""
     folder = Path(study.output_dir)
     names = [name for group in study.benchmarks.groups().values() for name in group]
     shared: dict[str, Any] = {
         "benchmarks": (*dict.fromkeys(names), study.validation.benchmark),
         "limit": study.limit,
+        "run_code": run_code,
     }
     jobs = [Job(folder=folder / UNTUNED, model=study.base["model"], **shared)]
     trained = []
@@ -180,7 +182,7 @@ def begin(study: Study, *, restart: bool) -> None:
             f"output_dir: {folder} holds runs that are not a study's; give an empty or new folder"
         )
     if path.is_file() and not restart:
-        differing = differences(_shared(read_yaml(path)), _shared(written(study)))
+        differing = differences(_shared(runs.read_yaml(path)), _shared(written(study)))
         if differing:
             shown = "\n".join(f"  {line}" for line in differing[:5])
             raise UserError(

@@ -61,10 +61,12 @@ def run_jobs(
     waiting = [job for job in jobs if not job.is_finished]
     progress = Progress(len(waiting))
     show(progress)
-    context = _context()
+    devices = _devices()
     active: dict[Any, tuple[BaseProcess, Job, int]] = {}
     slots = list(range(num_processes))
-    with noted_signals() as stop, _threads_each(num_processes):
+    num_workers = max(1, num_cores() // num_processes)
+    with noted_signals() as stop, _threads_each(num_processes) as num_threads:
+        context = _context()
         try:
             while waiting or active:
                 if stop.is_set():
@@ -74,7 +76,10 @@ def run_jobs(
                 while slots and (ready := _ready(waiting, progress.running)):
                     job, slot = ready[0], slots.pop(0)
                     waiting.remove(job)
-                    process = context.Process(target=_process, args=(job, slot, os.getcwd()))
+                    device = devices[slot % len(devices)] if devices else ""
+                    process = context.Process(
+                        target=_process, args=(job, device, num_workers, num_threads, os.getcwd())
+                    )
                     process.start()
                     active[process.sentinel] = (process, job, slot)
                     progress.running.append(job)
@@ -152,6 +157,17 @@ def _context() -> Any:
     return context
 
 
+def _devices() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES has them: numbers, or names of
+    GPUs and of parts of one; none where all are hidden."""
+    import torch
+
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is None:
+        return [str(number) for number in range(torch.cuda.device_count())]
+    return [device for each in given.split(",") if (device := each.strip())]
+
+
 def _ended_well(process: BaseProcess, job: Job) -> bool:
     """Whether a process that has ended has done its job; if not, failed.json says why."""
     if process.exitcode == 0 and job.is_finished:
@@ -168,16 +184,18 @@ def _ended_well(process: BaseProcess, job: Job) -> bool:
 
 
 @contextmanager
-def _threads_each(num_processes: int) -> Iterator[None]:
-    """Cores shared out between the processes, by what their libraries read when they are loaded."""
-    given = os.environ.get("OMP_NUM_THREADS")
-    if given is None:
-        os.environ["OMP_NUM_THREADS"] = str(max(1, num_cores() // num_processes))
+def _threads_each(num_processes: int) -> Iterator[int | None]:
+    """Cores shared out between the processes: how many threads each may have, None where the user has
+    said so. The libraries that fresh processes load read it from their environment."""
+    if "OMP_NUM_THREADS" in os.environ:
+        yield None
+        return
+    num_threads = max(1, num_cores() // num_processes)
+    os.environ["OMP_NUM_THREADS"] = str(num_threads)
     try:
-        yield
+        yield num_threads
     finally:
-        if given is None:
-            del os.environ["OMP_NUM_THREADS"]
+        del os.environ["OMP_NUM_THREADS"]
 
 
 def _end(processes: list[BaseProcess]) -> None:
@@ -192,16 +210,19 @@ def _end(processes: list[BaseProcess]) -> None:
             process.join()
 
 
-def _process(job: Job, slot: int, folder: str) -> None:
-    """What a job's process does."""
+def _process(job: Job, device: str, num_workers: int, num_threads: int | None, folder: str) -> None:
+    """What a job's process does, on one GPU of `_devices` or on none."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # An orderly end, which gives back semaphores and temporary files.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_STOPPED))
     _end_with_parent()
     os.chdir(folder)
-    if devices := [d for d in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if d]:
-        slot = int(devices[slot % len(devices)]) if devices[0].isdigit() else slot
-    os.environ["CUDA_VISIBLE_DEVICES"] = str(slot)
+    os.environ["CUDA_VISIBLE_DEVICES"] = device
+    if num_threads is not None:
+        import torch
+
+        # A forked process has the libraries loaded, and reads no environment any more.
+        torch.set_num_threads(num_threads)
     failed = job.folder / runs.FAILED
     failed.unlink(missing_ok=True)
     log = _log(job)
@@ -210,7 +231,7 @@ def _process(job: Job, slot: int, folder: str) -> None:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
         try:
-            do(job)
+            do(job, num_workers=num_workers)
         except Stopped:
             sys.exit(EXIT_STOPPED)
         except Exception as error:
@@ -249,8 +270,8 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def do(job: Job) -> None:
-    """Train, unless that was done before, and score on what is missing."""
+def do(job: Job, *, num_workers: int | None = None) -> None:
+    """Train, unless that was done before, and score on what is missing; `num_workers` grade."""
     from otr.quiet import quiet_libraries
 
     quiet_libraries()
@@ -264,7 +285,12 @@ def do(job: Job) -> None:
         else:
             _train_by_rewards(job.run, job.rewarded)
     evaluate(
-        job.model or str(job.folder), job.missing_benchmarks, limit=job.limit, output=job.folder
+        job.model or str(job.folder),
+        job.missing_benchmarks,
+        limit=job.limit,
+        output=job.folder,
+        run_code=job.run_code,
+        num_workers=num_workers,
     )
     if job.run is not None and not job.keep_model:
         shutil.rmtree(job.folder / runs.MODEL)

@@ -9,7 +9,7 @@ from otr.training.budget import UNREACHED_STEPS
 from otr.training.config import Run
 from otr.training.estimate import StepEstimate, step_estimate
 from otr.training.outlook import Outlook, outlook
-from otr.training.pipeline import build_trainer, loaded_model, prepare
+from otr.training.prepared_run import build_trainer, loaded_model, prepare
 from otr.training.trainer import OTRTrainer
 
 

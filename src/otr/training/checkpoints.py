@@ -4,7 +4,6 @@ A folder `checkpoint-N` is there whole or not at all. Its manifest.json has the 
 every file in it; what does not match it is never read.
 """
 
-import hashlib
 import os
 import re
 import shutil
@@ -41,7 +40,10 @@ def checkpoint_name(step: int) -> str:
 def seal(aside: Path, final: Path) -> None:
     """Make what was written in `aside` the checkpoint `final`."""
     files = {
-        str(path.relative_to(aside)): {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+        str(path.relative_to(aside)): {
+            "bytes": path.stat().st_size,
+            "sha256": runs.file_sha256(path),
+        }
         for path in _files(aside)
     }
     for path in _files(aside):
@@ -93,7 +95,7 @@ def why_broken(path: Path) -> str | None:
         found = (path / name).stat().st_size
         if found != size:
             return f"{name} has {found} bytes instead of {size}"
-        if _sha256(path / name) != digest:
+        if runs.file_sha256(path / name) != digest:
             return f"{name} does not have the contents that were saved"
     return None
 
@@ -133,11 +135,6 @@ def _checkpoints(folder: Path) -> list[Path]:
 
 def _files(folder: Path) -> Iterator[Path]:
     return (path for path in sorted(folder.rglob("*")) if not path.is_dir())
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _flush(path: Path) -> None:

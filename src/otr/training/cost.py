@@ -1,5 +1,6 @@
 """What a run cost: time, tokens a second, peak memory, the head's share."""
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,12 +82,12 @@ class StartClock(TrainerCallback):
 class HeadTimer:
     """Adds up the time of the head's forward pass, which makes its gradients too.
 
-    On an accelerator by events, which are read when the sum is asked for.
+    On an accelerator by events, which are read once they are over, or when the sum is asked for.
     """
 
     def __init__(self) -> None:
         self._seconds = 0.0
-        self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
+        self._events: deque[tuple[torch.cuda.Event, torch.cuda.Event]] = deque()
 
     @contextmanager
     def running(self, device: torch.device) -> Iterator[None]:
@@ -94,10 +95,13 @@ class HeadTimer:
         if device.type == "cuda":
             begin = torch.cuda.Event(enable_timing=True)
             end = torch.cuda.Event(enable_timing=True)
-            begin.record()
+            stream = torch.cuda.current_stream(device)
+            begin.record(stream)
             yield
-            end.record()
+            end.record(stream)
             self._events.append((begin, end))
+            while self._events and self._events[0][1].query():
+                self._add_first()
         else:
             start = perf_counter()
             yield
@@ -114,11 +118,14 @@ class HeadTimer:
     @property
     def seconds(self) -> float:
         """The sum so far."""
-        for begin, end in self._events:
-            end.synchronize()
-            self._seconds += begin.elapsed_time(end) / 1000
-        self._events.clear()
+        while self._events:
+            self._events[0][1].synchronize()
+            self._add_first()
         return self._seconds
+
+    def _add_first(self) -> None:
+        begin, end = self._events.popleft()
+        self._seconds += begin.elapsed_time(end) / 1000
 
 
 def write_cost(folder: Path, clock: Clock, trainer: Any, head_seconds: float | None) -> None:

@@ -1,6 +1,5 @@
 """What a run was made with: versions, git state, hardware, data hashes; no secrets."""
 
-import hashlib
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -9,6 +8,8 @@ from typing import Any
 
 import psutil
 import torch
+
+from otr.runs import file_sha256
 
 _PACKAGES = ("otr", "torch", "transformers", "trl", "accelerate", "peft", "datasets", "tokenizers")
 
@@ -27,7 +28,9 @@ def environment(data_sources: list[str]) -> dict[str, Any]:
 
 def data_sha256(data_sources: list[str]) -> dict[str, str]:
     """The SHA-256 of every local file among data sources."""
-    return {str(path): _sha256(path) for source in data_sources for path in _files(Path(source))}
+    return {
+        str(path): file_sha256(path) for source in data_sources for path in _files(Path(source))
+    }
 
 
 def installed_version(package: str) -> str | None:
@@ -71,8 +74,3 @@ def _files(source: Path) -> list[Path]:
     if source.is_dir():
         return sorted(path for path in source.rglob("*") if path.is_file())
     return [source] if source.is_file() else []
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from otr import runs
-from otr.errors import UserError
+from otr.errors import UserError, first_line
 from otr.pretrained import adapter_base, load_model, load_tokenizer
 from otr.training.gguf import MODEL_FILE, convert, find_converter
 
@@ -127,9 +127,8 @@ def _loaded(location: str) -> Any:
     try:
         return PeftModel.from_pretrained(model, location).eval()
     except (OSError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(
-            f"model: cannot put the adapter {location!r} on {base!r}: {reason[0][:300]}"
+            f"model: cannot put the adapter {location!r} on {base!r}: {first_line(error)}"
         ) from error
 
 

@@ -21,13 +21,14 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 
 from otr import runs
 from otr.errors import UserError
+from otr.lm_head import IGNORED
 from otr.training.audit import audit
 from otr.training.budget import TimeBudget
 from otr.training.config import Run
 from otr.training.cost import Clock, write_cost
 from otr.training.folder import check_folder, remove_run, removed_if_refused, save_model
 from otr.training.options import built
-from otr.training.pipeline import (
+from otr.training.prepared_run import (
     Prepared,
     loaded_model,
     prepare,
@@ -170,8 +171,8 @@ def _questions(
     questions, longest = [], 0
     for number, row in enumerate(dataset):
         ids, labels = row["input_ids"], row["labels"]  # type: ignore[index]
-        end = len(labels) - next(i for i, label in enumerate(reversed(labels)) if label != -100)
-        start = next((i + 1 for i in range(end - 1, -1, -1) if labels[i] == -100), 0)
+        end = len(labels) - next(i for i, label in enumerate(reversed(labels)) if label != IGNORED)
+        start = next((i + 1 for i in range(end - 1, -1, -1) if labels[i] == IGNORED), 0)
         if start == 0:
             raise UserError(
                 f"data: example {number} is learned from its first word on, so {NAME} has no "

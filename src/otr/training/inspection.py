@@ -24,12 +24,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from otr.errors import UserError
 from otr.lm_head import IGNORED, linear_loss
 from otr.objectives import Objective, options_of
-from otr.pretrained import load_model, load_tokenizer
+from otr.pretrained import check_vocabulary, load_model, load_tokenizer
 from otr.redaction import redacted
 from otr.runs import model_folder
 from otr.training.chosen_examples import ChosenExample, chosen_examples
 from otr.training.config import Data
-from otr.training.model_head import head_inputs, measured_transform, output_head
+from otr.training.head_transform import measured_transform
+from otr.training.model_head import head_inputs, output_head
 from otr.training.token_keys import step_seed, token_keys
 from otr.training.token_parts import token_parts
 from otr.training.words import Words
@@ -98,12 +99,7 @@ class _Policy:
     def hidden(self, input_ids_T: Tensor) -> Tensor:
         """(T, D)."""
         inputs = input_ids_T[None].to(self.device)
-        num_words = self.model.get_input_embeddings().weight.shape[0]  # type: ignore[index]
-        if int(inputs.max()) >= num_words:
-            raise UserError(
-                f"model: its tokenizer makes token {int(inputs.max())}, but the model knows only "
-                f"{num_words}; tokenizer and weights do not belong together"
-            )
+        check_vocabulary(self.model, int(inputs.max()))
         with head_inputs(self.model) as seen:
             self.model(input_ids=inputs, attention_mask=torch.ones_like(inputs), use_cache=False)
         ((states, _),) = seen
@@ -117,6 +113,17 @@ class _Policy:
             logits_TV = logits_TV + self.bias.detach().to(dtype)
         self.transform.apply_(logits_TV)
         return logits_TV
+
+    def loss(
+        self, hidden_TD: Tensor, labels_T: Tensor, keys_T: Tensor, objective: Objective, seed: int
+    ) -> float:
+        """What the trainer's head answers for these tokens, in nats a token."""
+        head = linear_loss(
+            hidden_TD, self.weight, labels_T, objective, bias=self.bias,
+            logit_scale=self.transform.scale, logit_softcap=self.transform.softcap,
+            seed=seed, token_keys=keys_T, compaction="off",
+        )  # fmt: skip
+        return float(head.loss)
 
 
 @torch.no_grad()
@@ -162,24 +169,18 @@ def example_view(
             policy.logits(hidden_TD[rows]), next_T[rows], keys_T[rows],
             [objective for objective, _ in shown], seed=draws_seed, word_text=text_of.shown,
         )  # fmt: skip
-    summaries = []
-    for index, (objective, their_notes) in enumerate(shown):
-        head = linear_loss(
-            hidden_TD, policy.weight, next_T, objective, bias=policy.bias,
-            logit_scale=policy.transform.scale, logit_softcap=policy.transform.softcap,
-            seed=draws_seed, token_keys=keys_T, compaction="off",
-        )  # fmt: skip
-        summaries.append(
-            {
-                "label": labels[index] if labels else label_of(objectives[index]),
-                "objective": options_of(objectives[index]),
-                "num_rollouts": objective.needs().num_rollouts or None,
-                "temperature": objective.needs().temperature,
-                "loss": float(head.loss),
-                "sum_of_losses": sum(part["objectives"][index]["loss"] for part in parts),
-                "notes": their_notes,
-            }
-        )
+    summaries = [
+        {
+            "label": labels[index] if labels else label_of(objectives[index]),
+            "objective": options_of(objectives[index]),
+            "num_rollouts": objective.needs().num_rollouts or None,
+            "temperature": objective.needs().temperature,
+            "loss": policy.loss(hidden_TD, next_T, keys_T, objective, draws_seed),
+            "sum_of_losses": sum(part["objectives"][index]["loss"] for part in parts),
+            "notes": their_notes,
+        }
+        for index, (objective, their_notes) in enumerate(shown)
+    ]
     by_token = dict(zip((positions + 1).tolist(), parts, strict=True))
     tokens = [
         {

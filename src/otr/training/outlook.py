@@ -82,8 +82,8 @@ def outlook(trainer: OTRTrainer) -> Outlook:
         with torch.no_grad():
             head, _ = trainer.forward_with_head(trainer.model, inputs, exact)
         kept = torch.nn.functional.pad(inputs["labels"][:, 1:] != IGNORED, (0, 1)).flatten()
-        log_probs.append(head.log_prob[kept].double())
-        hit_probs.append(head.hit_rate[kept].double())
+        log_probs.append(head.log_prob[kept].double().cpu())
+        hit_probs.append(head.hit_rate[kept].double().cpu())
         seen += int(kept.sum())
         if seen >= _MOST_TOKENS:
             break

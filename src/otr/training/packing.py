@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from otr.training.model_head import head_inputs
+from otr.training.model_head import head_inputs, in_mode
 
 _FIRST, _OTHER_FIRST, _SECOND = (0, 1, 2, 3, 1), (3, 0, 3, 1, 2), (2, 1, 3, 0, 2, 1)
 
@@ -44,16 +44,11 @@ def check_documents_apart(
         batch: what the model's forward is given for documents in one row.
     Raises: ValueError if the second sees the first, or is not where it would be alone.
     """
-    before = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
+    with in_mode(model, training=False):
         alone_LD, packed_LD, other_LD = (
             _last_states(model, batch(documents))
             for documents in ([_SECOND], [_FIRST, _SECOND], [_OTHER_FIRST, _SECOND])
         )
-    finally:
-        for module, training in before.items():
-            module.training = training
     name = f"{type(model).__name__} with {_attention(model)} attention"
     if _differ(packed_LD, other_LD):
         raise ValueError(

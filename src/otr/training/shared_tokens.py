@@ -108,16 +108,21 @@ def _prefix() -> str:
 
 
 def _name(parent: int, what: str) -> str:
-    """Of the folder of a launch: its user, parent process and when that began, and what is made."""
+    """Of the folder of a launch: its user, parent process and when that began, and what is made.
+
+    Processes that torchrun has started again do not find the files of those before them.
+    """
     started = int(psutil.Process(parent).create_time() * 1000)
-    return f"{_prefix()}{parent}-{started}-{hashlib.sha256(what.encode()).hexdigest()[:16]}"
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    digest = hashlib.sha256(f"{attempt} {what}".encode()).hexdigest()
+    return f"{_prefix()}{parent}-{started}-{digest[:16]}"
 
 
 def _sweep(folder: Path) -> None:
     """Remove what launches that were killed have left."""
     for path in folder.glob(f"{_prefix()}*"):
-        parent, started = path.name.removeprefix(_prefix()).split("-")[:2]
         try:
+            parent, started = path.name.removeprefix(_prefix()).split("-")[:2]
             is_there = int(psutil.Process(int(parent)).create_time() * 1000) == int(started)
         except (psutil.Error, ValueError):
             is_there = False

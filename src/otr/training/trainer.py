@@ -10,29 +10,25 @@ from transformers import PreTrainedModel
 from trl.trainer.sft_config import SFTConfig
 
 from otr import runs
-from otr.lm_head import IGNORED, HeadOutput, check_compaction, linear_loss
+from otr.lm_head import IGNORED, HeadOutput, check_compaction
 from otr.objectives import OTR, Objective
 from otr.training.cost import HeadTimer
 from otr.training.guard import StepGuard
+from otr.training.head_loss import loss_in_head
+from otr.training.head_transform import HeadTransform, measured_transform, probed_outputs
 from otr.training.last_batch import RowLengths, kept_rows, without_repeats
 from otr.training.memory import peak_memory_mb
-from otr.training.model_head import (
-    HeadTransform,
-    fused_head,
-    measured_transform,
-    output_head,
-    probed_outputs,
-    training_mode,
-)
+from otr.training.model_head import fused_head, in_mode, output_head
 from otr.training.packing import check_documents_apart
 from otr.training.parallel import check_sharding, check_unsplit, is_partitioned, prepared_reference
 from otr.training.preparation import prepared_rows
 from otr.training.reference_policy import check_reference, reference_states
 from otr.training.refusals import check_settings
 from otr.training.resumable import ResumableTrainer
+from otr.training.router_loss import makes_router_loss, unnamed_coefficient
 from otr.training.sequences import NORMALIZATIONS, num_sequences, sequence_weights
 from otr.training.sums import Sums
-from otr.training.token_keys import step_seed, token_keys
+from otr.training.token_keys import step_seed
 
 _EVALUATION_STEP = -1
 
@@ -48,12 +44,12 @@ class OTRTrainer(ResumableTrainer):
         sum over supervised tokens of L_t / number of supervised tokens
 
     over all micro-batches and processes of an optimizer step, or with `normalization="sequence"`
-    the mean of each sequence's own mean, without the logits of all tokens ever being held. Each log line has, for every objective: loss, nll, entropy,
-    mean_token_accuracy, hit_rate, reward, target_weight (means over supervised tokens, in nats
-    where they have a unit), tokens_per_second, peak_memory_mb and num_tokens; and kept_fraction,
-    the share of the head's gradient that was multiplied, where some could be left out. The
-    evaluation loss and NLL are means over tokens too; its rollouts are the same at every
-    evaluation.
+    the mean of each sequence's own mean, without the logits of all tokens ever being held. Each log
+    line has, for every objective: loss, nll, entropy, mean_token_accuracy, hit_rate, reward,
+    target_weight (means over supervised tokens, in nats where they have a unit), tokens_per_second,
+    peak_memory_mb and num_tokens; and kept_fraction, the share of the head's gradient that was
+    multiplied, where some could be left out. The evaluation loss and NLL are means over tokens too;
+    its rollouts are the same at every evaluation.
 
     Args:
         objective: what to train; `OTR()` unless given.
@@ -100,8 +96,7 @@ class OTRTrainer(ResumableTrainer):
         check_unsplit(kwargs.get("model", args[0] if args else None), config)
         super().__init__(*args, **kwargs)
         check_sharding(self)
-        model = self.accelerator.unwrap_model(self.model)
-        assert isinstance(model, nn.Module)
+        model: Any = self.accelerator.unwrap_model(self.model)
         output_head(model)
         self.reference_model = None
         if self.objective.anchor is not None:
@@ -111,7 +106,7 @@ class OTRTrainer(ResumableTrainer):
         self.logit_transform: HeadTransform | None = None
         # Partitioned weights are only there during a forward pass of the prepared model.
         if not is_partitioned(model):
-            self._measure(model)  # type: ignore[arg-type]
+            self._measure(model)
         if self.args.world_size > 1:
             self.data_collator = RowLengths(self.data_collator)
         # The loss divides by the tokens of the whole optimizer step whatever the model's forward
@@ -132,23 +127,22 @@ class OTRTrainer(ResumableTrainer):
     def _measure(self, model: PreTrainedModel) -> None:
         """How the model makes its logits, whether it keeps documents in one row apart, and whether
         it makes a router's loss."""
-        with training_mode(model):
+        with in_mode(model, training=True):
             self.logit_transform = measured_transform(model)
             wanted = {"output_router_logits": True} if self.aux_loss_enabled else {}
             outputs = probed_outputs(model, **wanted)
         if self.padding_free:
             check_documents_apart(model, self._documents)
-        makes_loss = isinstance(getattr(outputs, "aux_loss", None), Tensor)
+        makes_loss = makes_router_loss(outputs)
         if self.aux_loss_enabled == makes_loss:
             return
         # Older releases of TRL have no such setting.
         coefficient = getattr(self.args, "router_aux_loss_coef", None)
         if makes_loss and coefficient is None:
-            raise ValueError(
-                f"{type(model).__name__} is configured to return its router's loss, with a "
-                "coefficient that is not called router_aux_loss_coef, so it would not be trained; set "
+            raise unnamed_coefficient(
+                model,
                 "router_aux_loss_coef among the arguments, or output_router_logits=False in its "
-                "configuration"
+                "configuration",
             )
         if coefficient:
             raise ValueError(
@@ -233,52 +227,30 @@ class OTRTrainer(ResumableTrainer):
         Returns: the head's answer, per-token fields (N·L,) for N rows of L positions, each about
         the token after it; and the model's outputs, whose logits are not to be read.
         """
-        labels_NL = nn.functional.pad(inputs["labels"][:, 1:], (0, 1), value=IGNORED)
-        length = labels_NL.shape[1]
-        keys_NL = token_keys(
-            inputs["input_ids"], inputs.get("attention_mask"), inputs.get("position_ids")
+        inner: Any = self.accelerator.unwrap_model(model)
+        if self.logit_transform is None:
+            self._measure(inner)
+        assert self.logit_transform is not None
+        reference = None
+        if objective.anchor is not None:
+            reference = reference_states(inner, self.reference_model, self._model_inputs(inputs))
+        loss = loss_in_head(
+            inputs,
+            nn.functional.pad(inputs["labels"][:, 1:], (0, 1), value=IGNORED),
+            objective,
+            self.logit_transform,
+            seed=seed,
+            num_tokens=num_tokens,
+            compaction=self.compaction,
+            token_weights_NL=None if self._averages_tokens else sequence_weights(inputs),
+            reference=reference,
         )
 
-        inner = self.accelerator.unwrap_model(model)
-        if self.logit_transform is None:
-            self._measure(inner)  # type: ignore[arg-type]
-        transform = self.logit_transform
-        assert transform is not None
-
-        weights_T = None if self._averages_tokens else sequence_weights(inputs).flatten()
-        reference: dict[str, Any] = {}
-        if objective.anchor is not None:
-            states, their_weight = reference_states(
-                self.accelerator.unwrap_model(model),  # type: ignore[arg-type]
-                self.reference_model,
-                self._model_inputs(inputs),
-            )
-            states = states[:, -length:].flatten(0, -2)
-            reference = {
-                "reference_hidden": states,
-                "reference_weight": transform.of_words(their_weight),
-            }
-
-        def loss_in_head(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> HeadOutput:
+        def timed(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> HeadOutput:
             with self.head_timer.running(hidden.device):
-                return linear_loss(
-                    # Prompt-learning adapters put tokens of their own in front of each sequence.
-                    hidden[:, -length:].flatten(0, -2),
-                    transform.of_words(weight),
-                    labels_NL.flatten(),
-                    objective,
-                    bias=None if bias is None else transform.of_words(bias),
-                    logit_scale=transform.scale,
-                    logit_softcap=transform.softcap,
-                    seed=seed,
-                    token_keys=keys_NL.flatten(),
-                    num_tokens=num_tokens,
-                    token_weights=weights_T,
-                    compaction=self.compaction,
-                    **reference,
-                )
+                return loss(hidden, weight, bias)
 
-        with fused_head(inner, loss_in_head) as heads:  # type: ignore[arg-type]
+        with fused_head(inner, timed) as heads:
             outputs = model(**self._model_inputs(inputs))
         (head,) = heads
         return head, outputs

@@ -9,7 +9,6 @@ messages are marshalled, because json, typing and their like double the time to 
 import marshal
 import os
 import select
-import sys
 import time
 
 from . import landlock, rights, system_calls
@@ -18,16 +17,17 @@ from .kernel import (
     MACHINE,
     adopt_orphans,
     die_with_parent,
-    drop_bounding_capabilities,
     drop_capabilities,
     forbid_new_privileges,
     hide_memory,
     show_memory,
 )
-from .namespaces import DEVICES, SCRATCH, enter_own_files, leave
+from .namespaces import SCRATCH, enter_own_files, leave
+from .program import LONGEST_MESSAGE, confine, run
+from .scratch import holds_too_much, remove
 
 _MOST_SECONDS_TO_CLEAN = 5.0
-_LONGEST_MESSAGE = 300
+_SECONDS_BETWEEN_LOOKS = 0.1
 _KILL = 9
 
 
@@ -94,8 +94,9 @@ def _run(job: dict, report: int, verdict: int) -> dict:
     keeper = _fork(keep, to_launcher)
     os.close(to_launcher)
     os.close(verdict)
-    outcome = _watch(keeper, news, job["limits"]["wall_seconds"])
+    outcome = _watch(keeper, news, job)
     _clean_up(keeper)
+    remove(job["folder"])
     return {"guards": job["guards"], **outcome}
 
 
@@ -118,14 +119,24 @@ def _leave(job: dict) -> bool:
         return True
 
 
-def _watch(keeper: int, news: int, seconds: float) -> dict:
-    """Wait for the keeper's word, for the end of the time, or for the end of otr."""
+def _watch(keeper: int, news: int, job: dict) -> dict:
+    """Wait for the keeper's word, for the end of the time, or for the end of otr.
+
+    Without namespaces the folder is on a disk, whose files are counted meanwhile.
+    """
+    limits = job["limits"]
+    until = time.monotonic() + limits["wall_seconds"]
     poll = select.poll()
     poll.register(news, select.POLLIN)
     poll.register(0, 0)
-    ready = dict(poll.poll(seconds * 1000))
+    ready = {}
+    while not ready and (left := until - time.monotonic()) > 0:
+        if not job["namespaces"]:
+            left = min(left, _SECONDS_BETWEEN_LOOKS)
+            if holds_too_much(job["folder"], limits["scratch_mb"], limits["num_files"]):
+                return {"stopped": "files"}
+        ready = dict(poll.poll(left * 1000))
     if news not in ready:
-        os.kill(keeper, _KILL)
         return {"stopped": "otr ended" if ready else "wall time"}
     # One message, short enough to come whole.
     message = os.read(news, 4096)
@@ -133,17 +144,26 @@ def _watch(keeper: int, news: int, seconds: float) -> dict:
 
 
 def _clean_up(keeper: int) -> None:
-    """Kill what is left. In namespaces it is gone with the keeper; elsewhere it is looked for."""
+    """Kill what is left. In namespaces it is gone with the keeper; elsewhere with its group.
+
+    The kernel kills a group at one stroke, so that a program that forks and ends, over and over,
+    does not outrun it; the filter keeps it from leaving. Where there is no filter, it is hunted.
+    """
     until = time.monotonic() + _MOST_SECONDS_TO_CLEAN
-    os.kill(keeper, _KILL)
-    while time.monotonic() < until:
-        for child in _children() if LINUX else ():
-            os.kill(child, _KILL)
+    for kill in (os.killpg, os.kill):
         try:
-            if os.waitpid(-1, os.WNOHANG)[0] == 0:
-                time.sleep(0.002)
+            kill(keeper, _KILL)
+        except (ProcessLookupError, PermissionError):
+            pass  # it has no group yet; or, elsewhere than on Linux, nobody in it is alive
+    while time.monotonic() < until:
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
         except ChildProcessError:
             return
+        for child in _children() if LINUX else ():
+            os.kill(child, _KILL)
+        time.sleep(0.002)
     raise TimeoutError("processes of the program are still alive")
 
 
@@ -178,7 +198,7 @@ def _fork(part, to_launcher: int) -> int:
 
 
 def _words(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"[:_LONGEST_MESSAGE]
+    return f"{type(error).__name__}: {error}"[:LONGEST_MESSAGE]
 
 
 def _tell(to_launcher: int, news: dict) -> None:
@@ -189,6 +209,8 @@ def _keep(job: dict, launcher: int, to_launcher: int, verdict: int) -> None:
     """The first process of the namespaces: dress them, start the program, wait for it."""
     # In a namespace of processes the parent is not to be seen, and has the number 0.
     die_with_parent(0 if job["namespaces"] else launcher)
+    # The program is born into this group and may not leave it.
+    os.setsid()
     limits = job["limits"]
     if job["namespaces"]:
         enter_own_files(
@@ -203,7 +225,7 @@ def _keep(job: dict, launcher: int, to_launcher: int, verdict: int) -> None:
         os.chown(job["folder"], job["user"], job["user"])
 
     def start() -> None:
-        _confine(job, to_launcher, verdict)
+        confine(job, to_launcher, verdict)
         os.close(to_launcher)
         run(job["program"], job["tests"], job["token"], verdict)
 
@@ -217,87 +239,3 @@ def _keep(job: dict, launcher: int, to_launcher: int, verdict: int) -> None:
         if ended == program:
             break
     _tell(to_launcher, {"status": status, "cpu_seconds": usage.ru_utime + usage.ru_stime})
-
-
-def _confine(job: dict, to_launcher: int, verdict: int) -> None:
-    """Everything that is taken from the program before its first line."""
-    keeper = os.getppid()
-    os.setsid()
-    _close_all_but(1, 2, to_launcher, verdict)
-    os.open("/dev/null", os.O_RDONLY)
-    os.chdir(job["folder"])
-    os.umask(0o077)
-    os.environ.clear()
-    os.environ.update(
-        HOME=job["folder"],
-        TMPDIR=job["folder"],
-        PATH="/usr/bin:/bin",
-        LANG="C.UTF-8",
-        # Threads count as processes, and an answer has one core.
-        OMP_NUM_THREADS="1",
-        OPENBLAS_NUM_THREADS="1",
-        MKL_NUM_THREADS="1",
-    )
-    limits = dict(job["limits"])
-    if job["namespaces"] and job["own_user"]:
-        limits["num_processes"] += 2  # the launcher and the keeper count there
-    if LINUX:
-        drop_bounding_capabilities()
-    if job["user"] is not None:
-        rights.become(job["user"])
-    if os.geteuid() == 0:
-        raise PermissionError("the program would run as root")
-    rights.limit_resources(limits)
-    if LINUX:
-        drop_capabilities()
-        forbid_new_privileges()
-        die_with_parent(keeper)
-        hide_memory()
-    if "landlock" in job["guards"]:
-        landlock.allow_only(job["readable"], [job["folder"], *DEVICES])
-    if "system calls" in job["guards"]:
-        system_calls.deny_system_calls(MACHINE)
-    sys.path.extend(job["packages"])
-    sys.dont_write_bytecode = True
-
-
-def _close_all_but(*kept: int) -> None:
-    start = 0
-    for number in sorted(kept):
-        os.closerange(start, number)
-        start = number + 1
-    # The launcher was started with no others than these, and opened few.
-    os.closerange(start, start + 256)
-
-
-def run(program: str, tests: str, token: str, verdict: int) -> None:
-    """Run the program and then its tests in one module, and say how it went.
-
-    The module is not called `__main__`: what an answer does only then, as reading input, is no
-    part of it; the benchmarks' own graders see it so.
-    What is used after the program has begun was bound before, where the program's names cannot
-    reach it.
-    """
-    write, leave_now, execute = os.write, os._exit, exec
-    anything, kind, say = BaseException, type, str
-    module = type(sys)("answer")
-    names = module.__dict__
-    sys.modules["answer"] = module
-    try:
-        parts = [
-            compile(text, f"<{part}>", "exec", dont_inherit=True)
-            for part, text in (("answer", program), ("tests", tests))
-        ]
-        for part in parts:
-            execute(part, names)
-        words = f"{token} finished"
-    except anything as error:
-        try:
-            words = f"raised {kind(error).__name__}: {say(error)}"[:_LONGEST_MESSAGE]
-        except anything:
-            words = "raised"
-    write(verdict, words.encode("utf-8", "replace"))
-    try:
-        sys.stdout.flush()
-    finally:
-        leave_now(0)

@@ -5,8 +5,9 @@ import resource
 
 from .kernel import LINUX
 
-_FIRST_UNUSED_USER = 0x70000000
-"""systemd's table of user numbers leaves this and what follows to nobody."""
+_UNUSED_USERS = ((0x70000000, 1 << 22), (61184, 4336))
+"""First and how many, by systemd's table of user numbers: left to nobody, one for each number of a
+process; and, where a container has no such high ones, those of services that come and go."""
 
 NOBODY = 65534
 
@@ -23,7 +24,8 @@ def limit_resources(limits: dict[str, int]) -> None:
         "RLIMIT_FSIZE": limits["file_mb"] * mb,
         "RLIMIT_NOFILE": limits["num_open_files"],
         "RLIMIT_NPROC": limits["num_processes"],
-        "RLIMIT_CORE": 0,
+        # One byte: with 0, a program that the system hands its dumps to would still be started.
+        "RLIMIT_CORE": 1,
         "RLIMIT_MSGQUEUE": 0,
     }
     for name, value in wanted.items():
@@ -39,12 +41,15 @@ def limit_resources(limits: dict[str, int]) -> None:
 
 
 def unused_user() -> int:
-    """A user number that no account has and no other sandbox uses now.
+    """A user number that no account has and, but for a chance, no other sandbox uses now.
 
     Where a container has no such number, nobody's.
     """
-    number = _FIRST_UNUSED_USER + os.getpid()
-    return number if _is_mapped(number) else NOBODY
+    for first, how_many in _UNUSED_USERS:
+        number = first + os.getpid() % how_many
+        if _is_mapped(number):
+            return number
+    return NOBODY
 
 
 def _is_mapped(number: int) -> bool:

@@ -10,9 +10,9 @@ import struct
 from .kernel import control
 
 _SET_SECCOMP, _FILTER = 22, 2
-_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_LOAD, _MASK, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x45, 0x06
 _KILL, _FAIL, _ALLOW = 0x80000000, 0x00050000, 0x7FFF0000
-_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
+_NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16
 
 _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _X32 = 0x40000000
@@ -21,14 +21,34 @@ _X32 = 0x40000000
 _NEW_NAMESPACES = 0x7E020000
 """The flags of clone(2) that make one."""
 
-_CLONE = {"x86_64": 56, "aarch64": 220}
+_CLONE = (56, 220)
 _CLONE3 = 435
-_PRLIMIT = {"x86_64": 302, "aarch64": 261}
+_PRLIMIT = (302, 261)
+_SOCKETPAIR = (53, 199)
+_OPEN, _OPENAT, _OPENAT2 = 2, (257, 56), 437
+_ACCESS, _EMPTY = 0o3, 0o1000
+_FCNTL = (72, 25)
+_IOCTL = (16, 29)
+_NEWEST_KNOWN = 462
+"""mseal. What came later is answered as an older kernel does, so that no new call does what an old
+one may not, as setxattrat and setxattr."""
+
+_UNIX = 1
+_DATAGRAM = 2
+"""The bit that types of sockets have which can send to a name, though they are one of a pair."""
+
+_SIGNALS_OF_A_FILE = (8, 10, 15)
+"""F_SETOWN, F_SETSIG, F_SETOWN_EX: any signal to another process, when a pipe has something."""
+
+_TERMINAL_AND_OWNER = (0x5412, 0x540E, 0x541C, 0x8901, 0x8902)
+"""TIOCSTI, TIOCSCTTY, TIOCLINUX: what is typed at a terminal; FIOSETOWN, SIOCSPGRP: as F_SETOWN."""
 
 # Name: number on x86-64, number on arm64; None where there is no such call.
 _DENIED: dict[str, tuple[int, int | None]] = {
     # The network; `socketpair` stays.
     "socket": (41, 198),
+    "connect": (42, 203),
+    "bind": (49, 200),
     # Other processes.
     "kill": (62, 129),
     "tkill": (200, 130),
@@ -42,17 +62,36 @@ _DENIED: dict[str, tuple[int, int | None]] = {
     "process_vm_readv": (310, 270),
     "process_vm_writev": (311, 271),
     "kcmp": (312, 272),
+    "get_robust_list": (274, 100),
+    "process_madvise": (440, 440),
+    "process_mrelease": (448, 448),
+    "move_pages": (279, 239),
+    "migrate_pages": (256, 238),
     "setpriority": (141, 140),
     "ioprio_set": (251, 30),
+    "sched_setparam": (142, 118),
     "sched_setscheduler": (144, 119),
+    "sched_setattr": (314, 274),
     "sched_setaffinity": (203, 122),
-    # Memory that the limit on addresses does not count.
+    # All processes of a program stay in one group, which is killed at one stroke.
+    "setsid": (112, 157),
+    "setpgid": (109, 154),
+    # Memory that the limit on addresses does not count, or that others share.
     "memfd_create": (319, 279),
     "memfd_secret": (447, 447),
     "shmget": (29, 194),
+    "shmat": (30, 196),
+    "shmctl": (31, 195),
     "semget": (64, 190),
+    "semop": (65, 193),
+    "semtimedop": (220, 192),
+    "semctl": (66, 191),
     "msgget": (68, 186),
+    "msgsnd": (69, 189),
+    "msgrcv": (70, 188),
+    "msgctl": (71, 187),
     "mq_open": (240, 180),
+    "mq_unlink": (241, 181),
     # Namespaces and mounts.
     "unshare": (272, 97),
     "setns": (308, 268),
@@ -69,7 +108,9 @@ _DENIED: dict[str, tuple[int, int | None]] = {
     "mount_setattr": (442, 442),
     "name_to_handle_at": (303, 264),
     "open_by_handle_at": (304, 265),
-    # Modes, owners, times and attributes: Landlock does not guard them.
+    # Modes, owners, times and attributes: Landlock does not guard them, nor, before Linux 6.2,
+    # truncation.
+    "truncate": (76, 45),
     "chmod": (90, None),
     "fchmod": (91, 52),
     "fchmodat": (268, 53),
@@ -94,11 +135,14 @@ _DENIED: dict[str, tuple[int, int | None]] = {
     "io_uring_register": (427, 427),
     "bpf": (321, 280),
     "perf_event_open": (298, 241),
+    "fanotify_init": (300, 262),
+    "syslog": (103, 116),
     "userfaultfd": (323, 282),
     "add_key": (248, 217),
     "request_key": (249, 218),
     "keyctl": (250, 219),
     "kexec_load": (246, 104),
+    "kexec_file_load": (320, 294),
     "init_module": (175, 105),
     "finit_module": (313, 273),
     "delete_module": (176, 106),
@@ -124,37 +168,53 @@ def deny_system_calls(machine: str) -> None:
     control("seccomp", _SET_SECCOMP, ctypes.c_ulong(_FILTER), ctypes.byref(program))
 
 
-def _steps(machine: str) -> list[tuple[int, int, int, int]]:
-    """Operation, steps to skip if true, if false, operand."""
+_Step = tuple[int, int, int, int]
+"""Operation, steps to skip if true, if false, operand."""
+
+_DENY = (_RETURN, 0, 0, _FAIL | errno.EPERM)
+_UNKNOWN = (_RETURN, 0, 0, _FAIL | errno.ENOSYS)
+_ALLOW_IT = (_RETURN, 0, 0, _ALLOW)
+_FIRST, _SECOND, _THIRD = ((_LOAD, 0, 0, _ARGUMENTS + 8 * place) for place in range(3))
+
+
+def _steps(machine: str) -> list[_Step]:
     column = 0 if machine == "x86_64" else 1
-    deny = (_RETURN, 0, 0, _FAIL | errno.EPERM)
-    allow = (_RETURN, 0, 0, _ALLOW)
     steps = [
         (_LOAD, 0, 0, _ARCHITECTURE),
         (_EQUAL, 1, 0, _ARCHITECTURES[machine]),
         (_RETURN, 0, 0, _KILL),
         (_LOAD, 0, 0, _NUMBER),
         (_AT_LEAST, 0, 1, _X32),
-        deny,
+        _DENY,
+        (_AT_LEAST, 0, 1, _NEWEST_KNOWN + 1),
+        _UNKNOWN,
     ]
     for numbers in _DENIED.values():
-        if numbers[column] is not None:
-            steps += [(_EQUAL, 0, 1, numbers[column]), deny]
+        if (number := numbers[column]) is not None:
+            steps += _if_it_is(number, _DENY)
     # Without clone3 the C library uses clone, whose flags can be seen.
-    steps += [(_EQUAL, 0, 1, _CLONE3), (_RETURN, 0, 0, _FAIL | errno.ENOSYS)]
-    steps += [
-        (_EQUAL, 0, 4, _CLONE[machine]),
-        (_LOAD, 0, 0, _FIRST_ARGUMENT),
-        (_ANY_BIT, 0, 1, _NEW_NAMESPACES),
-        deny,
-        allow,
-    ]
+    steps += _if_it_is(_CLONE3, _UNKNOWN)
+    flags = (_ANY_BIT, 0, 1, _NEW_NAMESPACES)
+    steps += _if_it_is(_CLONE[column], _FIRST, flags, _DENY, _ALLOW_IT)
     # Limits of its own may be changed, those of other processes not.
-    steps += [
-        (_EQUAL, 0, 4, _PRLIMIT[machine]),
-        (_LOAD, 0, 0, _FIRST_ARGUMENT),
-        (_EQUAL, 1, 0, 0),
-        deny,
-        allow,
-    ]
-    return [*steps, allow]
+    own = (_EQUAL, 1, 0, 0)
+    steps += _if_it_is(_PRLIMIT[column], _FIRST, own, _DENY, _ALLOW_IT)
+    unix, datagram = (_EQUAL, 1, 0, _UNIX), (_ANY_BIT, 0, 1, _DATAGRAM)
+    steps += _if_it_is(
+        _SOCKETPAIR[column], _FIRST, unix, _DENY, _SECOND, datagram, _DENY, _ALLOW_IT
+    )
+    # Nor is a file emptied that is opened to be read.
+    empties = [(_MASK, 0, 0, _ACCESS | _EMPTY), *_if_it_is(_EMPTY, _DENY), _ALLOW_IT]
+    steps += _if_it_is(_OPENAT[column], _THIRD, *empties)
+    steps += _if_it_is(_OPENAT2, _UNKNOWN)
+    if machine == "x86_64":
+        steps += _if_it_is(_OPEN, _SECOND, *empties)
+    for call, commands in ((_FCNTL, _SIGNALS_OF_A_FILE), (_IOCTL, _TERMINAL_AND_OWNER)):
+        denials = [step for each in commands for step in _if_it_is(each, _DENY)]
+        steps += _if_it_is(call[column], _SECOND, *denials, _ALLOW_IT)
+    return [*steps, _ALLOW_IT]
+
+
+def _if_it_is(value: int, *steps: _Step) -> list[_Step]:
+    """Steps for one value alone of what is loaded; they end in an answer."""
+    return [(_EQUAL, 0, len(steps), value), *steps]
