@@ -87,11 +87,7 @@ def objective_from_options(options: Mapping[str, Any]) -> Objective:
 
 def option_names() -> set[str]:
     """The options of all objectives."""
-    return {
-        field.name
-        for kind in ALL
-        for field in dataclasses.fields(kind)
-    }
+    return {field.name for kind in ALL for field in dataclasses.fields(kind)}
 
 
 def _anchor(options: Mapping[str, Any]) -> Anchor:
