@@ -87,6 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Evaluate, and print a line for each benchmark."""
     if not arguments.benchmark and not arguments.harness:
         raise UserError("name what to score on, for example --benchmark demo")
+    from otr import runs
     from otr.quiet import quiet_libraries
 
     quiet_libraries()
@@ -126,6 +127,11 @@ def run(arguments: argparse.Namespace) -> int:
             bar.close()
     if os.environ.get("RANK", "0") == "0":
         _print(scores)
+        folder = arguments.output or Path(arguments.model)
+        kept = f"scores: {folder / runs.SCORES}   answers: {folder / runs.ANSWERS}"
+        if not (folder / runs.SCORES).is_file():
+            kept = "these scores are kept nowhere; --output DIR keeps them, and the answers"
+        print(kept, file=sys.stderr)
     return 0
 
 
