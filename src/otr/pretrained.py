@@ -134,10 +134,30 @@ def _load(load: Any, what: str, name: str, **options: Any) -> Any:
             )
         elif isinstance(error, ImportError):
             way_out = "Install that package; `pip install 'otr[quantized]'` brings bitsandbytes."
-        elsewhere = "" if Path(location).is_dir() else f" (no folder here{suggestion(name, BASES)})"
-        raise UserError(
-            f"{what}: cannot load {name!r}{elsewhere}: {first_line(error)}\n{way_out}"
-        ) from error
+        said, near = first_line(error), suggestion(name, BASES).rstrip("?")
+        if not is_folder:
+            said = f"there is no such folder{near}; and as a hub id: {said}"
+        if unreachable and isinstance(error, OSError):
+            said = (
+                f"there is no such folder{near}; it was not downloaded before, and "
+                f"the hub cannot be reached: {unreachable}"
+            )
+        raise UserError(f"{what}: cannot load {name!r}: {said}\n{way_out}") from error
+
+
+@cache
+def unreachable_hub(name: str) -> str | None:
+    """Why the hub does not answer for a model's name, from one request; None if it answers, also
+    with a no."""
+    try:
+        get_hf_file_metadata(hf_hub_url(name, _CONFIG))
+    except (HfHubHTTPError, ValueError):
+        # A no, or a name that no hub has: its client finds the words.
+        return None
+    except Exception as error:
+        # The hub client's releases raise different libraries' kinds for a network that is not there.
+        return visible(first_line(error))
+    return None
 
 
 def _check_files(folder: Path) -> None:

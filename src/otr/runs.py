@@ -224,14 +224,6 @@ def read_yaml(path: Path) -> CommentedMap:
     return document
 
 
-def _near(path: Path) -> str:
-    """A word on the file of the nearest name beside one that is not there."""
-    folder = path.parent
-    return suggestion(
-        path.name, [each.name for each in folder.iterdir()] if folder.is_dir() else []
-    )
-
-
 def _num_values(value: Any, most: int, levels: int) -> int:
     """How many values a document holds with its aliases written out; counting ends above `most`."""
     if levels == 0:

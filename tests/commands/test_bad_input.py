@@ -123,7 +123,6 @@ SETTINGS = {
     "a learning rate in words": (["training.learning_rate=fast"], "training.learning_rate: must be a number, found 'fast'"),
     "a negative learning rate": (["training.learning_rate=-1"], "training.learning_rate: must be at least 0, found -1.0"),
     "half a step": (["training.max_steps=1.5"], "training.max_steps: must be a whole number, found 1.5"),
-    "no step": (["training.max_steps=0"], "training.max_steps: must be at least 1, found 0; leave it out to train for"),
     "no batch": (["training.per_device_train_batch_size=0"], "training.per_device_train_batch_size: must be at least 1, found 0"),
     "an unknown scheduler": (["training.lr_scheduler_type=wavy"], "wavy"),
     "a second objective": (["training.label_smoothing_factor=0.1"], "label_smoothing_factor=0.1 would be a second objective"),
