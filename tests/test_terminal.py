@@ -1,6 +1,7 @@
 """Progress where there is no terminal."""
 
 import sys
+from typing import Any
 
 import pytest
 from tqdm import tqdm
@@ -11,7 +12,8 @@ from otr.terminal import bar_options
 def test_without_a_terminal_progress_is_lines_each_state_once(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    bar = tqdm(total=3, **bar_options("step") | {"mininterval": 0, "miniters": 1})
+    options: dict[str, Any] = {**bar_options("step"), "mininterval": 0, "miniters": 1}
+    bar = tqdm(total=3, **options)
     for step in (1, 2, 3):
         bar.set_postfix_str(f"loss {step}", refresh=False)
         bar.update(1)

@@ -4,10 +4,13 @@ A model's files are a stranger's: what they name beyond their own folder, or bri
 unless `trust_remote_code` is given.
 """
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import get_hf_file_metadata, hf_hub_url
+from huggingface_hub.errors import HfHubHTTPError
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -19,6 +22,7 @@ from transformers import (
 from otr.demo import BASES, base_model_folder
 from otr.errors import UserError, first_line, suggestion
 from otr.runs import read_as
+from otr.terminal import visible
 
 _CONFIG = "config.json"
 _ADAPTER_CONFIG = "adapter_config.json"
@@ -106,8 +110,13 @@ def _load(load: Any, what: str, name: str, **options: Any) -> Any:
     # Left open, transformers asks at the keyboard whether to run a model's code.
     options.setdefault("trust_remote_code", False)
     location = model_location(name)
-    if not options["trust_remote_code"] and Path(location).is_dir():
-        _check_files(Path(location))
+    is_folder, unreachable = Path(location).is_dir(), None
+    if is_folder:
+        if not options["trust_remote_code"]:
+            _check_files(Path(location))
+    elif unreachable := unreachable_hub(location):
+        # Only what was downloaded before; else each of its files is tried for half a minute.
+        options["local_files_only"] = True
     try:
         return load(location, **options)
     except UserError:
@@ -125,10 +134,30 @@ def _load(load: Any, what: str, name: str, **options: Any) -> Any:
             )
         elif isinstance(error, ImportError):
             way_out = "Install that package; `pip install 'otr[quantized]'` brings bitsandbytes."
-        elsewhere = "" if Path(location).is_dir() else f" (no folder here{suggestion(name, BASES)})"
-        raise UserError(
-            f"{what}: cannot load {name!r}{elsewhere}: {first_line(error)}\n{way_out}"
-        ) from error
+        said, near = first_line(error), suggestion(name, BASES).rstrip("?")
+        if not is_folder:
+            said = f"there is no such folder{near}; and as a hub id: {said}"
+        if unreachable and isinstance(error, OSError):
+            said = (
+                f"there is no such folder{near}; it was not downloaded before, and "
+                f"the hub cannot be reached: {unreachable}"
+            )
+        raise UserError(f"{what}: cannot load {name!r}: {said}\n{way_out}") from error
+
+
+@cache
+def unreachable_hub(name: str) -> str | None:
+    """Why the hub does not answer for a model's name, from one request; None if it answers, also
+    with a no."""
+    try:
+        get_hf_file_metadata(hf_hub_url(name, _CONFIG))
+    except (HfHubHTTPError, ValueError):
+        # A no, or a name that no hub has: its client finds the words.
+        return None
+    except Exception as error:
+        # The hub client's releases raise different libraries' kinds for a network that is not there.
+        return visible(first_line(error))
+    return None
 
 
 def _check_files(folder: Path) -> None:

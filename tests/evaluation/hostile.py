@@ -293,6 +293,54 @@ HOSTILE = [
     ),
     Hostile("types_at_a_terminal", "import fcntl\nfcntl.ioctl(1, 0x5412, b'x')", detail=_DENIED),
     Hostile(
+        "opens_a_file_for_neither_reading_nor_writing",
+        "import os\nos.open('[[secret]]', 3)",
+        detail=_DENIED,
+    ),
+    Hostile(
+        "empties_a_file_opened_for_neither",
+        "import os\nos.open('[[secret]]', 3 | os.O_TRUNC)",
+        detail=_DENIED,
+    ),
+    Hostile(
+        "changes_what_a_file_is",
+        # FS_IOC_SETFLAGS, which asks for no right to write.
+        "import fcntl, os\nopen('x', 'w').close()\n"
+        "fcntl.ioctl(os.open('x', os.O_RDONLY), 0x40086602, (0x40).to_bytes(8, 'little'))",
+        detail=_DENIED,
+    ),
+    Hostile(
+        "keeps_others_off_a_file",
+        "import fcntl, os\nopen('x', 'w').close()\n"
+        "fcntl.fcntl(os.open('x', os.O_RDONLY), fcntl.F_SETLEASE, fcntl.F_RDLCK)",
+        detail=_DENIED,
+    ),
+    Hostile(
+        "watches_a_folder_outside",
+        _LIBC + "result = libc.inotify_add_watch(libc.inotify_init1(0), b'/usr', 0xfff)" + _CHECKED,
+        detail=_DENIED,
+    ),
+    Hostile(
+        "takes_the_machine_s_queues",
+        _LIBC + "number = 206 if os.uname().machine == 'x86_64' else 0\n"
+        "result = libc.syscall(number, 1000, ctypes.byref(ctypes.c_ulong()))" + _CHECKED,
+        detail=_DENIED,
+    ),
+    Hostile(
+        "has_every_disk_written",
+        _LIBC + "result = libc.syscall(162 if os.uname().machine == 'x86_64' else 81)" + _CHECKED,
+        detail=_DENIED,
+    ),
+    Hostile(
+        "ends_by_a_signal_without_a_name",
+        _LIBC + "timer, event = ctypes.c_void_p(), (ctypes.c_int * 16)(0, 0, 40)\n"
+        "libc.timer_create(1, event, ctypes.byref(timer))\n"
+        "libc.timer_settime(timer, 0, (ctypes.c_long * 4)(0, 0, 0, 1000), None)\n"
+        "import time\ntime.sleep(20)",
+        ("crashed",),
+        detail="signal 40",
+    ),
+    Hostile(
         "reads_the_kernel_s_log",
         _LIBC + "result = libc.klogctl(10, None, 0)" + _CHECKED,
         detail=_DENIED,

@@ -193,6 +193,8 @@ def test_a_file_that_is_not_right_is_refused_with_line_and_field(
         ("math50", "'math50' is not known; did you mean 'math500'"),
         ("mmlu_pro=", "say where mmlu_pro lies, as mmlu_pro=path"),
         ("demo=x.jsonl", "demo is embedded"),
+        ("gsm8k/hard", "has no parts of its own; name 'gsm8k', or gsm8k/validation=FILE"),
+        ("gsm8k/../x=rows.jsonl", "in letters, digits, - and _"),
         ("nowhere.yaml", "nowhere.yaml: no such file"),
         ("gsm8k.yaml", "'gsm8k' is a benchmark of our own; give the file another name"),
     ],
@@ -200,6 +202,19 @@ def test_a_file_that_is_not_right_is_refused_with_line_and_field(
 def test_a_name_that_means_nothing_is_refused_with_the_way_out(name: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         load_benchmarks([name])
+
+
+def test_questions_from_several_files_are_told_apart_by_a_part_s_name(tmp_path: Path) -> None:
+    for name, reference in (("held-out", 4), ("test", 5)):
+        row = {"question": "What?", "answer": f"#### {reference}"}
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(row) + "\n")
+    held_out, test = load_benchmarks(
+        [f"gsm8k/validation={tmp_path / 'held-out.jsonl'}", f"gsm8k={tmp_path / 'test.jsonl'}"]
+    )
+    assert (held_out.name, test.name) == ("gsm8k/validation", "gsm8k")
+    assert [each.questions[0].id for each in (held_out, test)] == ["gsm8k/validation/0", "gsm8k/0"]
+    assert [each.questions[0].reference for each in (held_out, test)] == ["#### 4", "#### 5"]
+    assert held_out.questions[0].prompt == test.questions[0].prompt == "What?\n"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Answers that are programs: what is taken from a model's output, and when it is right."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from otr.evaluation.code_answers import (
     unguarded,
 )
 from otr.evaluation.grading import Graded, Item, grade_all
+from otr.evaluation.python_library import is_closed
 from otr.evaluation.sandbox import Limits, Protections, protections
 
 HUMANEVAL = Path(__file__).parents[2].parent / "shared" / "data" / "humaneval" / "test.jsonl"
@@ -255,8 +257,10 @@ def test_what_a_machine_cannot_guard_is_said_for_programs_alone(
     monkeypatch.setattr(code_answers, "protections", lambda: held)
     code = _items([DOUBLE], [BODY])[0].benchmark
     others = Benchmark(name="gsm8k", questions=(), max_new_tokens=1, rule="number")
-    (gap,) = unguarded([others, code], run_code=True)
-    assert gap.startswith("--run-code: no namespaces (no): the total size of files")
+    (gap, *copied) = unguarded([others, code], run_code=True)
+    assert gap.startswith("--run-code: no namespaces (no): for a moment files may take more room")
+    is_copied = os.geteuid() == 0 and is_closed()
+    assert ["library is copied" in line for line in copied] == [True] * is_copied
     assert unguarded([others], run_code=False) == unguarded([others], run_code=True) == []
     with pytest.raises(UserError, match="humaneval are programs; --run-code runs them"):
         unguarded([others, code], run_code=False)

@@ -18,7 +18,7 @@ from otr.evaluation.python_library import (
     temporary_folder,
 )
 from otr.evaluation.sandbox import protections, run_python
-from tests.evaluation.test_sandbox import SOURCE, wait_until
+from tests.evaluation.left_behind import SOURCE, wait_until
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="a user without rights reads its own")
 

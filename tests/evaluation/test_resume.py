@@ -147,7 +147,9 @@ def test_a_signal_keeps_the_answers_and_exits_with_75_and_the_way_to_go_on(
             assert main(words) == EXIT_STOPPED
         assert "the same command goes on" in capsys.readouterr().err
     assert main(words) == 0
-    assert f"of {NUM_ANSWERS} answers are there" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"of {NUM_ANSWERS} answers are there" in said
+    assert f"scores: {tmp_path / runs.SCORES}   answers: {tmp_path / runs.ANSWERS}" in said
     assert files(tmp_path) == unbroken
 
 

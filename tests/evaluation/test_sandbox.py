@@ -4,13 +4,11 @@ import ctypes
 import os
 import re
 import resource
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -29,10 +27,8 @@ from otr.evaluation.sandbox import (
     run_all,
     run_python,
 )
-from tests.evaluation import plain_user
 from tests.evaluation.hostile import HOSTILE, Hostile, ended_as_named, filled, limits_of
-
-SOURCE = Path(sandbox.__file__).parents[2]
+from tests.evaluation.left_behind import SOURCE, alive, launchers, wait_until
 
 _markers = count(7000 + os.getpid() % 1000)
 
@@ -92,23 +88,6 @@ def _heard(listeners: list[socket.socket]) -> bool:
     return False
 
 
-def _alive(text: str) -> list[str]:
-    """The numbers of processes whose command line holds a text."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        if text in words:
-            found.append(path.parent.name)
-    return found
-
-
-def _launchers() -> set[str]:
-    return set(_alive(f"insert(0, '{Path(sandbox.__file__).parent}')"))
-
-
 @pytest.mark.parametrize("hostile", HOSTILE, ids=[each.name for each in HOSTILE])
 def test_a_hostile_program_is_stopped_and_nothing_is_left(
     hostile: Hostile,
@@ -127,7 +106,7 @@ def test_a_hostile_program_is_stopped_and_nothing_is_left(
     values = {"outside": tmp_path, "secret": secret, "port": port, "segment": segment}
     text = filled(hostile.text, **values, marker=marker)
 
-    before, folders = _launchers(), []
+    before, folders = launchers(), []
 
     def make_folder(**options: str) -> str:
         folders.append(mkdtemp(**options))
@@ -140,8 +119,8 @@ def test_a_hostile_program_is_stopped_and_nothing_is_left(
 
     alone = guards.namespaces or os.geteuid() == 0
     assert ended_as_named(hostile, outcome, alone=alone), outcome
-    assert _launchers() <= before
-    assert _alive(marker) == []
+    assert launchers() <= before
+    assert alive(marker) == []
     assert [os.path.exists(folder) for folder in folders] == [False]
     assert {path.name for path in tmp_path.iterdir()} == {"secret"}
     assert (secret.read_text(), secret.stat().st_mode & 0o777) == ("TOP-SECRET", 0o600)
@@ -248,11 +227,11 @@ def test_one_guard_is_enough_for_what_it_guards(
     hostile = next(each for each in HOSTILE if each.name == name)
     values = {"outside": tmp_path, "secret": tmp_path / "secret", "port": listeners[0]}
     values |= {"segment": segment}
-    before = _launchers()
+    before = launchers()
     text = filled(hostile.text, **values, marker=f"{next(_markers)}.5")
     outcome = run_python(text, limits=limits_of(hostile), guards=guards)
     assert ended_as_named(hostile, outcome, alone=True), outcome
-    assert _launchers() <= before
+    assert launchers() <= before
     assert not _heard(listeners[1])
     assert [path.name for path in tmp_path.iterdir()] == ["secret"]
 
@@ -271,7 +250,7 @@ def test_programs_run_several_at_a_time_in_their_order() -> None:
 
 def test_nothing_is_left_when_the_caller_is_killed(guards: Protections) -> None:
     marker = f"{next(_markers)}.75"
-    before = _launchers()
+    before = launchers()
     code = (
         "from otr.evaluation.sandbox import Limits, protections, run_python\n"
         f"held = protections(namespaces={guards.namespaces})\n"
@@ -291,19 +270,12 @@ def test_nothing_is_left_when_the_caller_is_killed(guards: Protections) -> None:
         assert caller.stdout is not None
         with caller.stdout:
             assert caller.stdout.readline() == b"ready\n"
-            wait_until(lambda: len(_alive(f"sleep {marker}")) == 2)
+            wait_until(lambda: len(alive(f"sleep {marker}")) == 2)
             assert os.listdir(folder) != []
             caller.send_signal(signal.SIGKILL)
             caller.wait()
-        wait_until(lambda: not _alive(f"sleep {marker}") and _launchers() <= before)
+        wait_until(lambda: not alive(f"sleep {marker}") and launchers() <= before)
         wait_until(lambda: os.listdir(folder) == [])
-
-
-def wait_until(holds) -> None:
-    until = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < until, "it did not come about"
-        time.sleep(0.02)
 
 
 def test_a_guard_that_cannot_be_put_up_means_that_nothing_runs(tmp_path: Path) -> None:
@@ -323,71 +295,6 @@ def test_without_the_least_protection_code_is_refused(monkeypatch: pytest.Monkey
         protections.__wrapped__()
 
 
-_CONTAINER_RIGHTS = (
-    "+chown,+dac_override,+fowner,+fsetid,+kill,+setgid,+setuid,+setpcap,+net_bind_service,"
-    "+net_raw,+sys_chroot,+mknod,+audit_write,+setfcap"
-)
-"""What Docker leaves to root unless it is told otherwise."""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("becoming", "namespaces"),
-    [
-        (["--reuid=12345", "--regid=12345", "--clear-groups"], True),
-        (["--reuid=12345", "--regid=12345", "--clear-groups"], False),
-        ([f"--bounding-set=-all,{_CONTAINER_RIGHTS}"], False),
-    ],
-    ids=["a plain user", "a plain user without namespaces", "root in a container"],
-)
-def test_other_users_are_as_safe(becoming: list[str], namespaces: bool, tmp_path: Path) -> None:
-    """From root's rights one can become each of them; a plain user's run tests one above."""
-    if os.geteuid() != 0 or not shutil.which("setpriv") or not shutil.which("unshare"):
-        pytest.skip("only root can become another user, with util-linux")
-    before = _launchers()
-    is_root = "--clear-groups" not in becoming
-    # Root copies a Python that its programs cannot read; a plain user must be shown it.
-    showing = ["unshare", "--mount", "sh", "-c", _SHOW_PYTHON, "sh", sys.base_prefix, str(tmp_path)]
-    showing = ["setpriv"] if is_root else showing
-    # Not below pytest's own folder, which others may not enter: only the sandbox is in the way.
-    with tempfile.TemporaryDirectory(prefix="otr-outside-") as outside:
-        secret = Path(outside) / "secret"
-        secret.write_text("TOP-SECRET")
-        if not is_root:
-            for path in (outside, secret):
-                os.chown(path, 12345, 12345)
-        done = subprocess.run(
-            [*showing, *becoming, sys.executable, "-m", "tests.evaluation.plain_user"]
-            + [outside, str(namespaces)],
-            env={**os.environ, "PYTHONPATH": str(SOURCE), "TMPDIR": "/tmp"},
-            cwd=SOURCE.parent,
-            capture_output=True,
-            text=True,
-        )
-        if done.returncode == 77:
-            pytest.skip(f"this machine cannot: {done.stdout}")
-        stopped = f"{len(HOSTILE)} stopped\n"
-        assert (done.returncode, done.stdout, done.stderr) == (0, stopped, "")
-        assert [path.name for path in Path(outside).iterdir()] == ["secret"]
-        assert secret.read_text() == "TOP-SECRET"
-    assert _alive(plain_user.MARKER) == []
-    assert _launchers() <= before
-
-
-_SHOW_PYTHON = """
-set -e
-python=$1; spare=$2; shift 2
-if ! setpriv --reuid 12345 --clear-groups test -x "$python"; then
-    top=/$(echo "$python" | cut -d/ -f2)
-    mount --bind "$python" "$spare"
-    mount -t tmpfs -o mode=755 none "$top"
-    mkdir -p "$python" && mount --move "$spare" "$python"
-fi
-exec setpriv "$@"
-"""
-"""In mounts of its own: where Python lies in root's home, show it and nothing else of that home."""
-
-
 def test_each_test_that_the_security_notes_name_is_there() -> None:
     notes = (SOURCE.parent / "SECURITY.md").read_text()
     table = notes.partition("## Running code")[2].partition("There is no telemetry")[0]
@@ -395,7 +302,7 @@ def test_each_test_that_the_security_notes_name_is_there() -> None:
     named = [re.findall(r"`(?:test_code_answers.py`: `)?([a-z_.]+)`", row) for row in rows]
     tests = "".join((Path(__file__).parent / name).read_text() for name in _TEST_FILES)
     known = {hostile.name for hostile in HOSTILE} | set(re.findall(r"def (test_\w+)", tests))
-    assert len(rows) == 13 and all(named)
+    assert len(rows) == 15 and all(named)
     for name in (name for names in named for name in names):
         tail = name.removeprefix("...")
         assert any(each == tail or each.endswith(tail) and tail != name for each in known), name

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 from transformers import TrainingArguments
-from trl import SFTConfig
+from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from otr.pretrained import load_model

@@ -33,7 +33,14 @@ BASE: dict[str, Any] = {"model": "demo", "data": {"train": "rows.jsonl", "text":
         ({"benchmarks": {"in_domain": ["a/sums.yaml", "b/sums.yaml=c.jsonl"]}}, ["as 'sums'"]),
         (
             {"validation": {"benchmark": "gsm8k=a"}, "benchmarks": {"in_domain": ["gsm8k=b"]}},
-            ["as 'gsm8k'", "YAML file"],
+            ["as 'gsm8k'", "gsm8k/validation=FILE", "YAML file"],
+        ),
+        (
+            {
+                "validation": {"benchmark": "gsm8k/validation=a"},
+                "benchmarks": {"in_domain": ["gsm8k=a"]},
+            },
+            ["'gsm8k=a' is also compared on", "flatter"],
         ),
         ({"base": BASE | {"seed": 3}}, ["base.seed", "leave it out"]),
         ({"base": BASE | {"objective": {"name": "otr"}}}, ["base.objective", "leave it out"]),
@@ -54,6 +61,15 @@ def test_a_wrong_study_is_refused_with_file_and_field(
     for word in words:
         assert word in message
     assert len(message.splitlines()) <= 6
+
+
+def test_one_benchmark_s_questions_may_come_from_two_files(tmp_path: Path) -> None:
+    path = write_study(
+        tmp_path,
+        validation={"benchmark": "gsm8k/validation=a"},
+        benchmarks={"in_domain": ["gsm8k=b"], "retention": ["gsm8k/easy=c"]},
+    )
+    assert load_study(path).validation.benchmark == "gsm8k/validation=a"
 
 
 def test_overrides_replace_the_files_own_values(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Doing jobs: kept when finished, tried again when broken, apart from each other."""
 
 import os
+import shutil
 import signal
 import threading
 from pathlib import Path
@@ -76,6 +77,21 @@ def test_a_broken_run_is_reported_and_tried_again_and_finished_ones_are_left_alo
     assert {job.name for job in again.failed} == {job.name for job in progress.failed}
     assert again.finished == []
     assert {job.name: state(job.folder) for job in progress.finished} == before
+
+
+@pytest.mark.slow
+def test_the_cores_are_shared_out_between_the_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    job = next(job for job in jobs_of(tmp_path, seeds=[0]) if job.run is not None)
+    monkeypatch.setattr(runner, "num_cores", lambda: 6)
+    for num_processes, num_threads in ((2, 3), (6, 1)):
+        shutil.rmtree(job.folder, ignore_errors=True)
+        assert run_jobs([job], num_processes=num_processes, show=quiet).finished == [job]
+        found = runs.read_json(job.folder / runs.ENVIRONMENT)["hardware"]["num_threads"]
+        assert found == num_threads
+    assert "OMP_NUM_THREADS" not in os.environ
 
 
 @pytest.mark.slow

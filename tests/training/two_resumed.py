@@ -17,7 +17,7 @@ from transformers import TrainerCallback
 
 from otr import runs
 from otr.signals import Stopped
-from otr.training import pipeline
+from otr.training import pipeline, prepared_run
 from otr.training.config import Run
 from tests.training.fsdp_on_cpu import shard_on_cpu
 
@@ -36,7 +36,7 @@ class SignalAt(TrainerCallback):
 def run(folder: Path, name: str, what: str) -> None:
     rank = int(os.environ["RANK"])
     recipe = Run.model_validate(json.loads((folder / f"{name}.json").read_text()))
-    callbacks, tokenized = pipeline.run_callbacks, pipeline.tokenized_dataset
+    callbacks, tokenized = pipeline.run_callbacks, prepared_run.tokenized_dataset
     num_tokenized = [0]
 
     def counted(*words: Any) -> Any:
@@ -50,14 +50,14 @@ def run(folder: Path, name: str, what: str) -> None:
         torch.distributed.barrier()
     elif rank == 1 and what != "0":
         pipeline.run_callbacks = lambda *words: [SignalAt(int(what)), *callbacks(*words)]
-    pipeline.tokenized_dataset = counted
+    prepared_run.tokenized_dataset = counted
     words = "finished"
     try:
         pipeline.train(recipe, progress=False)
     except Stopped as stopped:
         words = str(stopped)
     finally:
-        pipeline.run_callbacks, pipeline.tokenized_dataset = callbacks, tokenized
+        pipeline.run_callbacks, prepared_run.tokenized_dataset = callbacks, tokenized
     said = {"words": words, "num_tokenized": num_tokenized[0]}
     (folder / f"{name}-{what}-{rank}.json").write_text(json.dumps(said))
 

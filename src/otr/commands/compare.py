@@ -11,12 +11,15 @@ _EXAMPLE = """example:
   otr compare study.yaml seeds='[0, 1]' --jobs 1
 
 A study file:
-  base: {model: demo, data: {…}, training: {max_steps: 120}}   # a run, without the four below
-  objectives: [{name: sft}, {name: dft}, {name: otr}]          # compared with the first
+  base:                       # a run file without objective, seed and output_dir
+    model: demo
+    data: {train: rows.jsonl, prompt: question, completion: answer}
+    training: {max_steps: 120}
+  objectives: [{name: sft}, {name: dft}, {name: otr}]   # compared with the first
   learning_rates: [1.0e-5, 3.0e-5, 1.0e-4]   # swept for each; the best on `validation` is kept
-  seeds: [0, 1, 2, 3, 4]
-  validation: {benchmark: demo/validation}
-  benchmarks: {in_domain: [demo/in_domain], retention: [demo/retention]}
+  seeds: [0, 1, 2]
+  validation: {benchmark: gsm8k/validation=held-out.jsonl}
+  benchmarks: {in_domain: [gsm8k=test.jsonl], retention: [demo/retention]}
   output_dir: studies/first
 
 Runs what is missing, several at once, then writes results.json and report.html. Stopped at any

@@ -3,10 +3,12 @@
 import argparse
 import os
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
 from otr.commands.group import left_in_the_end
+from otr.commands.words import benchmark_names
 from otr.errors import UserError
 
 _EXAMPLE = """example:
@@ -17,26 +19,39 @@ _EXAMPLE = """example:
 
 A run's scores.json and answers.jsonl are written into its folder. Answers are kept as they come, in
 answers.partial/: stopped (status 75) or killed, the same command goes on. With several processes,
-each answers a part of the questions."""
+each answers a part of the questions.
+
+Names of benchmarks:
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.epilog = _EXAMPLE
+    names = textwrap.fill(", ".join(benchmark_names()), width=96)
+    parser.epilog = _EXAMPLE + textwrap.indent(names, "  ")
     parser.add_argument("model", help="a run folder, a model folder, a hub id, or demo")
     parser.add_argument(
         "--benchmark",
         action="append",
         default=[],
         metavar="NAME",
-        help="demo, one of its parts (demo/in_domain, …), or NAME=file.jsonl; may be repeated",
+        help="demo, one of its parts (demo/in_domain, …), a name below, NAME=file.jsonl to read its "
+        "questions from a file, or a YAML file; may be repeated",
     )
-    parser.add_argument("--samples", type=int, default=1, help="answers a question (1)")
     parser.add_argument(
-        "--temperature", type=float, default=0.0, help="of the sampling; 0 is greedy (0)"
+        "--samples", type=int, default=1, metavar="N", help="answers a question (1)"
     )
-    parser.add_argument("--limit", type=int, help="only the first questions of each benchmark")
-    parser.add_argument("--seed", type=int, default=0, help="of the sampling (0)")
+    parser.add_argument(
+        "--temperature",
+        type=float,
+        default=0.0,
+        metavar="T",
+        help="of the sampling; 0 is greedy (0)",
+    )
+    parser.add_argument(
+        "--limit", type=int, metavar="N", help="only the first questions of each benchmark"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the sampling (0)")
     parser.add_argument("--output", type=Path, metavar="DIR", help="where the scores go")
     parser.add_argument(
         "--prompt",
@@ -53,7 +68,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="do anew what is finished, and drop what a stopped evaluation has left",
     )
     parser.add_argument(
-        "--engine", default="transformers", help="transformers, or vllm where it is installed"
+        "--engine",
+        metavar="NAME",
+        default="transformers",
+        help="transformers, or vllm where it is installed",
     )
     parser.add_argument(
         "--harness",
@@ -69,6 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Evaluate, and print a line for each benchmark."""
     if not arguments.benchmark and not arguments.harness:
         raise UserError("name what to score on, for example --benchmark demo")
+    from otr import runs
     from otr.quiet import quiet_libraries
 
     quiet_libraries()
@@ -108,6 +127,11 @@ def run(arguments: argparse.Namespace) -> int:
             bar.close()
     if os.environ.get("RANK", "0") == "0":
         _print(scores)
+        folder = arguments.output or Path(arguments.model)
+        kept = f"scores: {folder / runs.SCORES}   answers: {folder / runs.ANSWERS}"
+        if not (folder / runs.SCORES).is_file():
+            kept = "these scores are kept nowhere; --output DIR keeps them, and the answers"
+        print(kept, file=sys.stderr)
     return 0
 
 

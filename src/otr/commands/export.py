@@ -33,7 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the weights that are written (float32)",
     )
     parser.add_argument(
-        "--format", default="safetensors", choices=["safetensors", "gguf"], help="(safetensors)"
+        "--format",
+        default="safetensors",
+        choices=["safetensors", "gguf"],
+        help="of the files that are written (safetensors)",
     )
     parser.add_argument(
         "--converter",

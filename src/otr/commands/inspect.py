@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="sft, dft, otr, ... (sft, dft, otr, exact otr and the run's own); may be repeated",
     )
-    parser.add_argument("--seed", type=int, help="of the draws (the run's, or 0)")
+    parser.add_argument("--seed", type=int, metavar="N", help="of the draws (the run's, or 0)")
     parser.add_argument(
         "--set",
         dest="overrides",

@@ -13,11 +13,11 @@ from otr.errors import UserError, suggestion
 
 COMMANDS = {
     "demo": "compare SFT, DFT and OTR on an embedded model, in a few minutes",
-    "compare": "compare objectives on your model and data, with error bars",
-    "report": "write one HTML page from run and study folders",
     "check": "look at a run's data and settings without training",
     "train": "fine-tune a model as a run file says",
     "eval": "score a model or a run on benchmarks",
+    "compare": "compare objectives on your model and data, with error bars",
+    "report": "write one HTML page from run and study folders",
     "inspect": "show what each objective makes of every token of a row",
     "export": "write a trained model as one folder, its adapter merged",
     "completion": "make a shell complete otr's words",
@@ -25,6 +25,22 @@ COMMANDS = {
 """Each is a module of this folder with `add_arguments(parser)` and `run(arguments) -> int`."""
 
 _MODULES = {"eval": "evaluate"}
+
+
+_EPILOG = """begin with:
+  otr demo --quick             # what it does, on embedded models
+  otr train --help             # a run file for your own model and data
+
+`otr COMMAND --help` shows an example of each."""
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Help whose words begin in one column: argparse forgets that commands are indented twice, and
+    breaks the line of the longest."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=26)
+        self._action_max_length = max(len(name) for name in COMMANDS) + 4
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -51,7 +67,8 @@ def parser_of(commands: Sequence[str]) -> tuple[CommandParser, dict[str, Command
     parser = CommandParser(
         prog="otr",
         description="Fine-tune language models with One-Token Rollout.",
-        epilog="`otr COMMAND --help` shows an example of each.",
+        epilog=_EPILOG,
+        formatter_class=_HelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"otr {__version__}")
     choices = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -60,7 +77,7 @@ def parser_of(commands: Sequence[str]) -> tuple[CommandParser, dict[str, Command
             name,
             help=summary,
             description=summary[0].upper() + summary[1:] + ".",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_HelpFormatter,
         )
         for name, summary in COMMANDS.items()
     }

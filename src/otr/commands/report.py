@@ -14,9 +14,16 @@ show curves, cost, answers and what their configurations differ in."""
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.epilog = _EXAMPLE
-    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
     parser.add_argument(
-        "-o", "--output", type=Path, default=Path("report.html"), metavar="FILE", help="the page"
+        "folders", nargs="+", type=Path, metavar="FOLDER", help="of a run or a study"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("report.html"),
+        metavar="FILE",
+        help="the page (report.html)",
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from otr.errors import UserError
 from otr.evaluation.benchmarks import Benchmark, Question
 from otr.evaluation.grading import Graded, Item, cut
+from otr.evaluation.python_library import python_library
 from otr.evaluation.sandbox import Limits, Outcome, Program, protections, run_all
 
 _FENCED = re.compile(r"^[ \t]*```[^\n`]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.MULTILINE)
@@ -27,7 +28,8 @@ _PROBLEMS = {
 
 
 def unguarded(benchmarks: Sequence[Benchmark], *, run_code: bool) -> list[str]:
-    """What this machine cannot guard when answers are run, a sentence each; nothing where none are.
+    """What this machine cannot guard when answers are run, and what is copied for them, a sentence
+    each; nothing where none are.
 
     Asked before the first answer is generated, so that none is generated in vain.
     Raises: UserError if answers are programs and `run_code` does not allow to run them, or if no
@@ -41,7 +43,11 @@ def unguarded(benchmarks: Sequence[Benchmark], *, run_code: bool) -> list[str]:
             f"benchmark: the answers to {of_programs[0].name} are programs; --run-code runs them, "
             "in a sandbox"
         )
-    return [f"--run-code: {gap}" for gap in protections().missing()]
+    guards = protections()
+    told = guards.missing()
+    if copied_mb := python_library(namespaces=guards.namespaces).copied_mb:
+        told.append(f"Python's library is copied, {copied_mb:.0f} MB, and removed at the end")
+    return [f"--run-code: {each}" for each in told]
 
 
 def grade_code(

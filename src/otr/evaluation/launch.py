@@ -14,7 +14,9 @@ from otr.evaluation.jail.scratch import remove
 from otr.evaluation.python_library import temporary_folder
 
 _LAUNCH = "import sys; sys.path.insert(0, {folder!r}); from jail.launcher import main; del sys.path[0]; main({report}, {verdict})"  # noqa: E501
-_SECONDS_OF_GRACE = 10.0
+_SECONDS_OF_GRACE = 40.0
+"""For the launcher on a busy machine, past the program's own; one that takes longer has failed."""
+
 _MOST_WORDS = 4096
 _MOST_LAST_WORDS = 300
 

@@ -246,7 +246,7 @@ def _reason(report: dict, verdict: str, token: str, limits: Limits) -> tuple[Rea
     status = report["status"]
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
-        name = signal.Signals(number).name
+        name = _signal_name(number)
         spent = report["cpu_seconds"] >= limits.cpu_seconds
         if number == signal.SIGXCPU or (number == signal.SIGKILL and spent):
             return "cpu time", f"more than {limits.cpu_seconds} s"
@@ -258,3 +258,10 @@ def _reason(report: dict, verdict: str, token: str, limits: Limits) -> tuple[Rea
         what = verdict.removeprefix("raised ")
         return ("memory" if what.startswith("MemoryError") else "raised"), what
     return "exited", verdict.removeprefix("raised ") or f"status {exit_status}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"  # those for real time have none

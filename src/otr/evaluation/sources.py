@@ -43,7 +43,8 @@ def scored_name(benchmark: str) -> str:
 
 
 def source_of(name: str) -> Source:
-    """What `demo/longer`, `gsm8k`, `gsm8k=path.jsonl`, `own.yaml` or `own.yaml=path.jsonl` means.
+    """What `demo/longer`, `gsm8k`, `gsm8k=path.jsonl`, `gsm8k/validation=path.jsonl`, `own.yaml` or
+    `own.yaml=path.jsonl` means.
 
     Raises: UserError if it is unknown, or the YAML file is not right.
     """
@@ -53,14 +54,17 @@ def source_of(name: str) -> Source:
     data = Path(path).expanduser() if path else None
     if family.endswith(_OWN):
         return _own(Path(family).expanduser(), data)
-    stem, slash, _ = family.partition("/")
+    stem, slash, part = family.partition("/")
     if stem == DEMO:
         if data is not None:
             raise UserError(f"benchmark: {DEMO} is embedded and is not read from a file")
         return Source(name=family, file=None)
     known = benchmark_file(stem)
-    if slash:
-        raise UserError(f"benchmark: {family!r} has no parts; name {stem!r}")
+    if slash and (data is None or not _is_plain(part)):
+        raise UserError(
+            f"benchmark: {family!r} has no parts of its own; name {stem!r}, or {stem}/validation=FILE "
+            "for questions of yours, in letters, digits, - and _"
+        )
     return Source(name=family, file=known, path=data)
 
 
@@ -68,9 +72,14 @@ def _own(path: Path, data: Path | None) -> Source:
     name = scored_name(str(path))
     if name == DEMO or name in catalogue():
         raise UserError(f"{path}: {name!r} is a benchmark of our own; give the file another name")
-    if not name.replace("_", "").replace("-", "").isalnum():
+    if not _is_plain(name):
         raise UserError(f"{path}: its name is the benchmark's; use letters, digits, - and _")
     described = read_benchmark_file(path)
     if data is None and described.data.file is not None:
         data = path.parent / Path(described.data.file).expanduser()
     return Source(name=name, file=described, path=data)
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name is letters, digits, - and _."""
+    return name.replace("_", "").replace("-", "").isalnum()

@@ -37,7 +37,10 @@ def _columns(comparison: Comparison) -> dict[str, str]:
     """What has a column, and its heading: groups, and benchmarks that are not alone in theirs."""
     keys = keys_of(comparison.benchmarks)
     alone = {names[0] for names in comparison.benchmarks.values() if len(names) == 1}
-    wide = {key: key.removeprefix("demo/") for key in keys if key not in alone}
+    short = {key: key.removeprefix("demo/") for key in keys}
+    # The embedded tasks' parts are named as the groups are.
+    wide = {key: name if name not in keys else key for key, name in short.items()}
+    wide = {key: name for key, name in wide.items() if key not in alone}
     if len(wide) <= _MOST_COLUMNS:
         return wide
     return {key: key for key in comparison.benchmarks if key in keys}

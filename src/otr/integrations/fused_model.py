@@ -181,7 +181,7 @@ def _forward_of(kind: type[nn.Module]) -> Callable[..., Any]:
         return plain(**inputs)
 
     # Not functools.wraps: accelerate undoes its own wrappers by walking along `__wrapped__`.
-    forward.__signature__ = signature  # type: ignore[attr-defined]
+    forward.__signature__ = signature
     forward.__doc__ = kind.forward.__doc__
     return torch.compiler.disable(forward, recursive=False)
 

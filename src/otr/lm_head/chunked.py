@@ -43,7 +43,7 @@ def linear_head(
     passes: Passes = torch_passes,
 ) -> HeadOutput:
     """The loss of hidden states under a head's weight; see `otr.linear_loss`."""
-    loss, *per_token, words, kept_fraction = _LinearHead.apply(  # type: ignore[misc]
+    loss, *per_token, words, kept_fraction = _LinearHead.apply(
         hidden_TD, weight_VD, bias_V, call, passes, torch.is_grad_enabled()
     )
     return _output(loss, per_token, words, kept_fraction)
@@ -51,9 +51,7 @@ def linear_head(
 
 def logits_head(logits_TV: Tensor, call: Call, passes: Passes = torch_passes) -> HeadOutput:
     """The loss of raw logits; see `otr.logits_loss`."""
-    loss, *per_token, words = _LogitsHead.apply(  # type: ignore[misc]
-        logits_TV, call, passes, torch.is_grad_enabled()
-    )
+    loss, *per_token, words = _LogitsHead.apply(logits_TV, call, passes, torch.is_grad_enabled())
     return _output(loss, per_token, words, None)
 
 

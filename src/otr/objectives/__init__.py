@@ -68,7 +68,7 @@ def objective_from_options(options: Mapping[str, Any]) -> Objective:
             + suggestion(str(name), by_name)
         )
     kind = by_name[name]
-    known = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    known = {field.name for field in dataclasses.fields(kind)}
     for option in options:
         if option not in known:
             takes = ", ".join(sorted(known)) if known else "no options"
@@ -87,11 +87,7 @@ def objective_from_options(options: Mapping[str, Any]) -> Objective:
 
 def option_names() -> set[str]:
     """The options of all objectives."""
-    return {
-        field.name
-        for kind in ALL
-        for field in dataclasses.fields(kind)  # type: ignore[arg-type]
-    }
+    return {field.name for kind in ALL for field in dataclasses.fields(kind)}
 
 
 def _anchor(options: Mapping[str, Any]) -> Anchor:
@@ -107,7 +103,7 @@ def _anchor(options: Mapping[str, Any]) -> Anchor:
 
 def options_of(objective: Objective) -> dict[str, Any]:
     """The section of a run file that gives this objective."""
-    return {"name": objective.name, **dataclasses.asdict(objective)}  # type: ignore[call-overload]
+    return {"name": objective.name, **dataclasses.asdict(objective)}
 
 
 def in_words(objective: Objective) -> str:
@@ -116,7 +112,7 @@ def in_words(objective: Objective) -> str:
     usual = type(objective)()
     given = [
         f"{field.name}={value}"
-        for field in dataclasses.fields(objective)  # type: ignore[arg-type]
+        for field in dataclasses.fields(objective)
         if (value := getattr(objective, field.name)) != getattr(usual, field.name)
     ]
     return objective.name + (f" with {', '.join(given)}" if given else "")

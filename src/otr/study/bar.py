@@ -1,6 +1,7 @@
 """The progress bar of a study, with the time left."""
 
 import sys
+from typing import Any
 
 from tqdm import tqdm
 
@@ -22,9 +23,11 @@ class Bar:
     def __init__(self, num_kept: int) -> None:
         bar = "|{bar}| " if sys.stderr.isatty() else " "
         # The words are the description: tqdm puts a comma before what it calls the postfix.
-        self.bar = tqdm(
-            **bar_options("run") | {"bar_format": "{percentage:3.0f}%" + bar + "{desc}"}
-        )
+        options: dict[str, Any] = {
+            **bar_options("run"),
+            "bar_format": "{percentage:3.0f}%" + bar + "{desc}",
+        }
+        self.bar = tqdm(**options)
         self.num_kept = num_kept
         self.num_failed = 0
 

@@ -158,8 +158,10 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     named += {name for names in study.benchmarks.groups().values() for name in names}
     keys = [scored_name(name) for name in named]
     twice = {key for key in keys if keys.count(key) > 1}
-    shared = {study.validation.benchmark} & {
-        name for names in study.benchmarks.groups().values() for name in names
+    chosen_on, *compared_on = named
+    file = chosen_on.partition("=")[2]
+    shared = {
+        name for name in compared_on if name == chosen_on or file and name.endswith(f"={file}")
     }
     if shared:
         raise UserError(
@@ -168,8 +170,8 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
         )
     if twice:
         raise UserError(
-            f"{path}: benchmarks: two would be scored as {sorted(twice)[0]!r}; describe one of them in a "
-            "YAML file with another name, as recipes/paper/gsm8k_validation.yaml does"
+            f"{path}: benchmarks: two would be scored as {(name := sorted(twice)[0])!r}; name one of "
+            f"them otherwise, as in {name}/validation=FILE, or describe it in a YAML file of its own"
         )
     return study
 

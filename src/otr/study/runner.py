@@ -61,11 +61,12 @@ def run_jobs(
     waiting = [job for job in jobs if not job.is_finished]
     progress = Progress(len(waiting))
     show(progress)
-    context, devices = _context(), _devices()
+    devices = _devices()
     active: dict[Any, tuple[BaseProcess, Job, int]] = {}
     slots = list(range(num_processes))
     num_workers = max(1, num_cores() // num_processes)
-    with noted_signals() as stop, _threads_each(num_processes):
+    with noted_signals() as stop, _threads_each(num_processes) as num_threads:
+        context = _context()
         try:
             while waiting or active:
                 if stop.is_set():
@@ -77,7 +78,7 @@ def run_jobs(
                     waiting.remove(job)
                     device = devices[slot % len(devices)] if devices else ""
                     process = context.Process(
-                        target=_process, args=(job, device, num_workers, os.getcwd())
+                        target=_process, args=(job, device, num_workers, num_threads, os.getcwd())
                     )
                     process.start()
                     active[process.sentinel] = (process, job, slot)
@@ -183,16 +184,18 @@ def _ended_well(process: BaseProcess, job: Job) -> bool:
 
 
 @contextmanager
-def _threads_each(num_processes: int) -> Iterator[None]:
-    """Cores shared out between the processes, by what their libraries read when they are loaded."""
-    given = os.environ.get("OMP_NUM_THREADS")
-    if given is None:
-        os.environ["OMP_NUM_THREADS"] = str(max(1, num_cores() // num_processes))
+def _threads_each(num_processes: int) -> Iterator[int | None]:
+    """Cores shared out between the processes: how many threads each may have, None where the user has
+    said so. The libraries that fresh processes load read it from their environment."""
+    if "OMP_NUM_THREADS" in os.environ:
+        yield None
+        return
+    num_threads = max(1, num_cores() // num_processes)
+    os.environ["OMP_NUM_THREADS"] = str(num_threads)
     try:
-        yield
+        yield num_threads
     finally:
-        if given is None:
-            del os.environ["OMP_NUM_THREADS"]
+        del os.environ["OMP_NUM_THREADS"]
 
 
 def _end(processes: list[BaseProcess]) -> None:
@@ -207,7 +210,7 @@ def _end(processes: list[BaseProcess]) -> None:
             process.join()
 
 
-def _process(job: Job, device: str, num_workers: int, folder: str) -> None:
+def _process(job: Job, device: str, num_workers: int, num_threads: int | None, folder: str) -> None:
     """What a job's process does, on one GPU of `_devices` or on none."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # An orderly end, which gives back semaphores and temporary files.
@@ -215,6 +218,11 @@ def _process(job: Job, device: str, num_workers: int, folder: str) -> None:
     _end_with_parent()
     os.chdir(folder)
     os.environ["CUDA_VISIBLE_DEVICES"] = device
+    if num_threads is not None:
+        import torch
+
+        # A forked process has the libraries loaded, and reads no environment any more.
+        torch.set_num_threads(num_threads)
     failed = job.folder / runs.FAILED
     failed.unlink(missing_ok=True)
     log = _log(job)

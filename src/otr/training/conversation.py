@@ -86,7 +86,13 @@ def conversation(row: Row, columns: Columns, data: Data) -> Conversation:
 
 def _turns(row: Row, column: str) -> list[Any]:
     where = f"{row.origin}, column {column!r}"
-    turns = _parsed(row.values.get(column), where)
+    turns = row.values.get(column)
+    if isinstance(turns, str) and not turns.lstrip().startswith("["):
+        raise UserError(
+            f"{where}: expected a list of messages, found text: {turns[:60]!r}; for a column of plain "
+            "text give `text:`, for questions and answers `prompt:` and `completion:`"
+        )
+    turns = _parsed(turns, where)
     if not isinstance(turns, list):
         found = "null or no such field" if turns is None else type(turns).__name__
         raise UserError(f"{where}: expected a list of messages, found {found}")

@@ -53,7 +53,7 @@ class Encoder:
             return_attention_mask=False,
             return_token_type_ids=False,
             verbose=False,
-        )["input_ids"]  # pyright: ignore[reportReturnType]
+        )["input_ids"]
 
     def continuations(self, texts: Sequence[str]) -> list[list[int]]:
         """Tokens of texts that follow other text.
@@ -84,7 +84,7 @@ class Encoder:
     def begin(self) -> list[int]:
         """Tokens that the tokenizer puts before a text of its own accord, such as BOS."""
         (plain,) = self.encode(["x"])
-        full = list(self.tokenizer("x")["input_ids"])  # pyright: ignore[reportArgumentType]
+        full = list(self.tokenizer("x")["input_ids"])
         for start in range(len(full)):
             if full[start : start + len(plain)] == plain:
                 return full[:start]

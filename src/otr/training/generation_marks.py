@@ -38,7 +38,7 @@ def marked_rendering(
             tools=list(conversation.tools) or None,
             chat_template=source,
             return_assistant_tokens_mask=True,
-            **{**tokenizer.special_tokens_map, **conversation.variables},  # pyright: ignore[reportArgumentType]
+            **{**tokenizer.special_tokens_map, **conversation.variables},
         )
     except Exception as error:
         raise refusal(conversation, error) from error

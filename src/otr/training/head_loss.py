@@ -45,7 +45,7 @@ def loss_in_head(
     keys_NL = token_keys(
         inputs["input_ids"], inputs.get("attention_mask"), inputs.get("position_ids")
     )
-    theirs: dict[str, Tensor] = {}
+    theirs: dict[str, Any] = {}
     if reference is not None:
         states, weight_of_theirs = reference
         theirs = {

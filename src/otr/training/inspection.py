@@ -222,7 +222,7 @@ def label_of(objective: Objective) -> str:
     defaults = type(objective)()
     options = [
         f"{field.name}={value:g}" if isinstance(value, float) else f"{field.name}={value}"
-        for field in dataclasses.fields(objective)  # type: ignore[arg-type]
+        for field in dataclasses.fields(objective)
         if (value := getattr(objective, field.name)) != getattr(defaults, field.name)
         and field.name != "anchor"
     ]

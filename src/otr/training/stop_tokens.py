@@ -20,4 +20,4 @@ def stop_at(
     learned = [tokenizer.convert_tokens_to_ids(token) for token in end_tokens]
     added = [token for token in learned if token not in known]
     if added:
-        config.eos_token_id = known + added  # pyright: ignore[reportAttributeAccessIssue]
+        config.eos_token_id = known + added

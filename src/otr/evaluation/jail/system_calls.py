@@ -27,6 +27,9 @@ _PRLIMIT = (302, 261)
 _SOCKETPAIR = (53, 199)
 _OPEN, _OPENAT, _OPENAT2 = 2, (257, 56), 437
 _ACCESS, _EMPTY = 0o3, 0o1000
+"""Of the flags of open(2). An access of 3, for neither reading nor writing, needs no right that
+Landlock guards."""
+
 _FCNTL = (72, 25)
 _IOCTL = (16, 29)
 _NEWEST_KNOWN = 462
@@ -37,11 +40,14 @@ _UNIX = 1
 _DATAGRAM = 2
 """The bit that types of sockets have which can send to a name, though they are one of a pair."""
 
-_SIGNALS_OF_A_FILE = (8, 10, 15)
-"""F_SETOWN, F_SETSIG, F_SETOWN_EX: any signal to another process, when a pipe has something."""
+_DENIED_OF_FCNTL = (8, 10, 15, 1024, 1026)
+"""F_SETOWN, F_SETSIG, F_SETOWN_EX: any signal to another process, when a pipe has something;
+F_SETLEASE, F_NOTIFY: others wait for whoever reads a file, and are watched."""
 
-_TERMINAL_AND_OWNER = (0x5412, 0x540E, 0x541C, 0x8901, 0x8902)
-"""TIOCSTI, TIOCSCTTY, TIOCLINUX: what is typed at a terminal; FIOSETOWN, SIOCSPGRP: as F_SETOWN."""
+_ALLOWED_OF_IOCTL = (0x5401, 0x802C542A, 0x540F, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451, 0x40049409)
+"""TCGETS, TCGETS2, TIOCGPGRP, TIOCGWINSZ: whether it is a terminal, and which; FIONREAD, FIONBIO,
+FIONCLEX, FIOCLEX; FICLONE, a copy. Of the others some type at a terminal, signal as F_SETOWN does, or
+change what a file is without its being opened to be written."""
 
 # Name: number on x86-64, number on arm64; None where there is no such call.
 _DENIED: dict[str, tuple[int, int | None]] = {
@@ -129,6 +135,12 @@ _DENIED: dict[str, tuple[int, int | None]] = {
     "removexattr": (197, 14),
     "lremovexattr": (198, 15),
     "fremovexattr": (199, 16),
+    # What all processes of the machine share: its queues of input and output, its disks' rest; and
+    # who opens which file.
+    "io_setup": (206, 0),
+    "sync": (162, 81),
+    "syncfs": (306, 267),
+    "inotify_add_watch": (254, 27),
     # Parts of the kernel that had more than their share of faults.
     "io_uring_setup": (425, 425),
     "io_uring_enter": (426, 426),
@@ -203,16 +215,22 @@ def _steps(machine: str) -> list[_Step]:
     steps += _if_it_is(
         _SOCKETPAIR[column], _FIRST, unix, _DENY, _SECOND, datagram, _DENY, _ALLOW_IT
     )
-    # Nor is a file emptied that is opened to be read.
-    empties = [(_MASK, 0, 0, _ACCESS | _EMPTY), *_if_it_is(_EMPTY, _DENY), _ALLOW_IT]
-    steps += _if_it_is(_OPENAT[column], _THIRD, *empties)
+    steps += _if_it_is(_OPENAT[column], *_opening(_THIRD))
     steps += _if_it_is(_OPENAT2, _UNKNOWN)
     if machine == "x86_64":
-        steps += _if_it_is(_OPEN, _SECOND, *empties)
-    for call, commands in ((_FCNTL, _SIGNALS_OF_A_FILE), (_IOCTL, _TERMINAL_AND_OWNER)):
-        denials = [step for each in commands for step in _if_it_is(each, _DENY)]
-        steps += _if_it_is(call[column], _SECOND, *denials, _ALLOW_IT)
+        steps += _if_it_is(_OPEN, *_opening(_SECOND))
+    denied = [step for each in _DENIED_OF_FCNTL for step in _if_it_is(each, _DENY)]
+    steps += _if_it_is(_FCNTL[column], _SECOND, *denied, _ALLOW_IT)
+    allowed = [step for each in _ALLOWED_OF_IOCTL for step in _if_it_is(each, _ALLOW_IT)]
+    steps += _if_it_is(_IOCTL[column], _SECOND, *allowed, _DENY)
     return [*steps, _ALLOW_IT]
+
+
+def _opening(flags: _Step) -> list[_Step]:
+    """A file is opened to be read or written, and not emptied where it is opened to be read."""
+    neither = [flags, (_MASK, 0, 0, _ACCESS), *_if_it_is(_ACCESS, _DENY)]
+    empties = [flags, (_MASK, 0, 0, _ACCESS | _EMPTY), *_if_it_is(_EMPTY, _DENY)]
+    return [*neither, *empties, _ALLOW_IT]
 
 
 def _if_it_is(value: int, *steps: _Step) -> list[_Step]:
