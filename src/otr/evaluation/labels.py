@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from otr.objectives import label_in_words
+
 _OFF: dict[str, Any] = {"floor": 0, "entropy_bonus": 0, "anchor": None}
 """Options that every objective has, and the value that switches them off."""
 
@@ -26,13 +28,13 @@ def _label(objective: dict[str, Any], others: Sequence[dict[str, Any]]) -> str:
     namesakes = [other for other in others if other["name"] == objective["name"]]
     for option in sorted(set().union(*namesakes)):
         values[option] = [other.get(option) for other in namesakes]
-    words = [
-        _words(option, objective.get(option))
+    telling = {
+        option: objective.get(option)
         for option, among in values.items()
         if any(value != among[0] for value in among)
         and objective.get(option) != _usual(option, among)
-    ]
-    return str(objective["name"]).upper() + (f" ({', '.join(words)})" if words else "")
+    }
+    return label_in_words(str(objective["name"]), telling)
 
 
 def _usual(option: str, values: list[Any]) -> Any:
@@ -45,11 +47,3 @@ def _usual(option: str, values: list[Any]) -> Any:
     if len(ranked) == 2 and ranked[0][1] == ranked[1][1]:
         return _UNKNOWN
     return next(value for value in values if repr(value) == ranked[0][0])
-
-
-def _words(option: str, value: Any) -> str:
-    if option == "num_rollouts" and value == "exact":
-        return "exact"
-    if option == "anchor" and isinstance(value, dict):
-        value = f"{value.get('direction', 'forward')} {value.get('kl', '')}".rstrip()
-    return f"{option}={value:g}" if isinstance(value, float) else f"{option}={value}"

@@ -44,10 +44,20 @@ __all__ = [
     "Unlikelihood",
     "Weights",
     "in_words",
+    "label_in_words",
     "objective_from_options",
     "option_names",
     "options_of",
+    "require_objective",
+    "set_options",
 ]
+
+
+def require_objective(value: object) -> Objective:
+    """The value, which must be an objective. Raises: ValueError if it is none."""
+    if not isinstance(value, Objective):
+        raise ValueError(f"objective must be one of otr's, such as OTR(), found {value!r}")
+    return value
 
 
 def objective_from_options(options: Mapping[str, Any]) -> Objective:
@@ -109,10 +119,31 @@ def options_of(objective: Objective) -> dict[str, Any]:
 def in_words(objective: Objective) -> str:
     """The objective's name, and the options that are not as they are unless given:
     `otr with num_rollouts=64`."""
+    given = [option_words(*each) for each in set_options(objective).items()]
+    return objective.name + (f" with {', '.join(given)}" if given else "")
+
+
+def set_options(objective: Objective) -> dict[str, Any]:
+    """The options that are not as they are unless given."""
     usual = type(objective)()
-    given = [
-        f"{field.name}={value}"
+    return {
+        field.name: value
         for field in dataclasses.fields(objective)
         if (value := getattr(objective, field.name)) != getattr(usual, field.name)
-    ]
-    return objective.name + (f" with {', '.join(given)}" if given else "")
+    }
+
+
+def option_words(option: str, value: Any) -> str:
+    """`num_rollouts=64`, `anchor=forward 0.05`; an anchor may be the section that gives it."""
+    if isinstance(value, Anchor):
+        value = dataclasses.asdict(value)
+    if isinstance(value, Mapping):
+        value = f"{value.get('direction', 'forward')} {value.get('kl', 0.05)}"
+    return f"{option}={value:g}" if isinstance(value, float) else f"{option}={value}"
+
+
+def label_in_words(name: str, options: Mapping[str, Any]) -> str:
+    """A method by its name and some options: `OTR (exact)`, `SFT (anchor=forward 0.05)`."""
+    words = [option_words(*each) for each in options.items()]
+    words = ["exact" if each == "num_rollouts=exact" else each for each in words]
+    return name.upper() + (f" ({', '.join(words)})" if words else "")

@@ -23,7 +23,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from otr.errors import UserError
 from otr.lm_head import IGNORED, linear_loss
-from otr.objectives import Objective, options_of
+from otr.objectives import Objective, label_in_words, options_of, set_options
 from otr.pretrained import check_vocabulary, load_model, load_tokenizer
 from otr.redaction import redacted
 from otr.runs import model_folder
@@ -219,14 +219,4 @@ def _without_schedule(objective: Objective) -> tuple[Objective, list[str]]:
 
 def label_of(objective: Objective) -> str:
     """The objective's name in capitals, and the options that are not its defaults."""
-    defaults = type(objective)()
-    options = [
-        f"{field.name}={value:g}" if isinstance(value, float) else f"{field.name}={value}"
-        for field in dataclasses.fields(objective)
-        if (value := getattr(objective, field.name)) != getattr(defaults, field.name)
-        and field.name != "anchor"
-    ]
-    if objective.anchor is not None:
-        options.append(f"anchor={objective.anchor.direction} {objective.anchor.kl:g}")
-    options = ["exact" if option == "num_rollouts=exact" else option for option in options]
-    return objective.name.upper() + (f" ({', '.join(options)})" if options else "")
+    return label_in_words(objective.name, set_options(objective))
