@@ -1,6 +1,5 @@
 """The loss of hidden states or logits under any objective, by a choice of backends."""
 
-import dataclasses
 import os
 from importlib import import_module
 from importlib.util import find_spec
@@ -10,7 +9,16 @@ import torch
 from torch import Tensor
 
 from otr.errors import suggestion
-from otr.lm_head.call import IGNORED, Call, HeadOutput, compute_dtype
+from otr.lm_head.arguments import (
+    as_autocast,
+    call_of,
+    check_bias,
+    check_devices,
+    check_matrix,
+    compaction_bound,
+    with_reference,
+)
+from otr.lm_head.call import HeadOutput, compute_dtype
 from otr.objectives import Objective
 
 BACKENDS = {
@@ -23,12 +31,6 @@ BACKENDS = {
 
 _OLDEST_FOR_TRITON = (8, 0)
 """Compute capability below which Triton's own support ends."""
-
-SIXTEEN_BIT_BOUND = 2.0**-9
-"""Relative error that compaction may make of 16-bit gradients: bfloat16's unit roundoff."""
-
-_WORTHWHILE_WIDTH = 512
-"""Below it the products cost about what the choice of their rows and columns does."""
 
 
 def linear_loss(
@@ -89,21 +91,22 @@ def linear_loss(
     Returns: a `HeadOutput`; its loss is differentiable in hidden, weight and bias, once.
     Raises: ValueError that names the argument, with what was found.
     """
-    _check_matrix("hidden", hidden)
-    _check_matrix("weight", weight)
+    check_matrix("hidden", hidden)
+    check_matrix("weight", weight)
     if hidden.shape[1] != weight.shape[1]:
         raise ValueError(
             f"hidden and weight must share their width, found {tuple(hidden.shape)} and "
             f"{tuple(weight.shape)}"
         )
-    _check_bias(bias, weight.shape[0])
-    hidden = _as_autocast(hidden)
-    call = _call(
+    check_bias(bias, weight.shape[0])
+    check_devices(hidden, weight=weight, bias=bias)
+    hidden = as_autocast(hidden)
+    call = call_of(
         hidden, weight.shape[0], labels, objective,
         logit_scale, logit_softcap, seed, token_keys, num_tokens, token_weights, return_rollouts,
-        _compaction_bound(compaction, hidden, weight),
+        compaction_bound(compaction, hidden, weight),
     )  # fmt: skip
-    call = _with_reference(call, hidden, weight, reference_hidden, reference_weight)
+    call = with_reference(call, hidden, weight, reference_hidden, reference_weight)
     with _full_precision(hidden):
         return _backend(backend, hidden, weight).linear_head(hidden, weight, bias, call)
 
@@ -128,13 +131,14 @@ def logits_loss(
     z = softcap(logit_scale (logits + bias)); everything else is as in `linear_loss`. The loss is
     differentiable in logits and bias.
     """
-    _check_matrix("logits", logits)
+    check_matrix("logits", logits)
     if isinstance(objective, Objective) and objective.anchor is not None:
         raise ValueError("an anchor needs hidden states and a head: use linear_loss")
-    _check_bias(bias, logits.shape[1])
+    check_bias(bias, logits.shape[1])
+    check_devices(logits, bias=bias)
     if bias is not None:
         logits = logits + bias
-    call = _call(
+    call = call_of(
         logits, logits.shape[1], labels, objective,
         logit_scale, logit_softcap, seed, token_keys, num_tokens, token_weights, return_rollouts,
     )  # fmt: skip
@@ -180,142 +184,6 @@ def _check_triton(device: torch.device) -> None:
         )
 
 
-def _as_autocast(hidden: Tensor) -> Tensor:
-    """Hidden states as a linear layer would take them: under autocast the last norm of most models
-    answers in float32, whose products an accelerator makes many times slower."""
-    device = hidden.device.type
-    if hidden.dtype != torch.float32 or not torch.is_autocast_enabled(device):
-        return hidden
-    return hidden.to(torch.get_autocast_dtype(device))
-
-
 def _full_precision(rows: Tensor) -> torch.autocast:
     """Autocast would round logits to 16 bits: an error of up to 6 % in a probability."""
     return torch.autocast(rows.device.type, enabled=False)
-
-
-def _check_matrix(name: str, value: Tensor) -> None:
-    if value.ndim != 2 or not value.is_floating_point():
-        raise ValueError(
-            f"{name} must be a floating matrix, found {value.dtype} of shape {tuple(value.shape)}"
-        )
-
-
-def _check_bias(bias: Tensor | None, vocabulary: int) -> None:
-    if bias is not None and bias.shape != (vocabulary,):
-        raise ValueError(f"bias must have shape ({vocabulary},), found {tuple(bias.shape)}")
-
-
-def _with_reference(
-    call: Call,
-    hidden: Tensor,
-    weight: Tensor,
-    reference_hidden: Tensor | None,
-    reference_weight: Tensor | None,
-) -> Call:
-    if reference_hidden is None and reference_weight is None:
-        if call.objective.anchor is not None:
-            raise ValueError(
-                "the objective has an anchor: pass reference_hidden and reference_weight"
-            )
-        return call
-    if reference_hidden is None or reference_weight is None or call.objective.anchor is None:
-        raise ValueError(
-            "reference_hidden and reference_weight belong together, and to an objective with an "
-            "anchor, such as SFT(anchor=Anchor(kl=0.05))"
-        )
-    _check_matrix("reference_hidden", reference_hidden)
-    _check_matrix("reference_weight", reference_weight)
-    reference_hidden = _as_autocast(reference_hidden)
-    wanted = (len(hidden), reference_weight.shape[1]), (len(weight), reference_hidden.shape[1])
-    if (reference_hidden.shape, reference_weight.shape) != wanted:
-        raise ValueError(
-            f"reference_hidden and reference_weight must have {len(hidden)} and {len(weight)} rows "
-            f"and share their width, found {tuple(reference_hidden.shape)} and "
-            f"{tuple(reference_weight.shape)}"
-        )
-    return dataclasses.replace(
-        call,
-        reference_TD=reference_hidden.detach(),
-        reference_weight_VD=reference_weight.detach(),
-    )
-
-
-def check_compaction(compaction: float | str | None) -> None:
-    """Raises: ValueError unless it is None, "off" or a bound between 0 and 0.5."""
-    if compaction is None or compaction == "off":
-        return
-    if isinstance(compaction, bool | str) or not 0 < compaction < 0.5:
-        raise ValueError(
-            f'compaction must be "off" or a bound between 0 and 0.5, found {compaction!r}'
-        )
-
-
-def _compaction_bound(
-    compaction: float | str | None, hidden: Tensor, weight: Tensor
-) -> float | None:
-    check_compaction(compaction)
-    if compaction == "off":
-        return None
-    if compaction is not None:
-        return float(compaction)
-    short = hidden.dtype.itemsize == 2 or weight.dtype.itemsize == 2
-    return SIXTEEN_BIT_BOUND if short and hidden.shape[1] >= _WORTHWHILE_WIDTH else None
-
-
-def _call(
-    rows: Tensor,
-    vocabulary: int,
-    labels: Tensor,
-    objective: Objective,
-    logit_scale: float,
-    logit_softcap: float | None,
-    seed: int,
-    token_keys: Tensor | None,
-    num_tokens: int | Tensor | None,
-    token_weights: Tensor | None,
-    return_rollouts: bool,
-    compaction: float | None = None,
-) -> Call:
-    if not isinstance(objective, Objective):
-        raise ValueError(f"objective must be one of otr's, such as OTR(), found {objective!r}")
-    for name, value in (("labels", labels), ("token_keys", token_keys)):
-        if value is not None and (value.shape != rows.shape[:1] or value.dtype != torch.int64):
-            raise ValueError(
-                f"{name} must be int64 of shape ({len(rows)},), found {value.dtype} of shape "
-                f"{tuple(value.shape)}"
-            )
-    if token_weights is not None and (
-        token_weights.shape != rows.shape[:1] or not token_weights.is_floating_point()
-    ):
-        raise ValueError(
-            f"token_weights must be floating of shape ({len(rows)},), found {token_weights.dtype} "
-            f"of shape {tuple(token_weights.shape)}"
-        )
-    if logit_softcap is not None and not logit_softcap > 0:
-        raise ValueError(f"logit_softcap must be above 0, found {logit_softcap}")
-    # On an accelerator the look at the labels would make the host wait.
-    if labels.device.type == "cpu":
-        wrong = labels[(labels != IGNORED) & ((labels < 0) | (labels >= vocabulary))]
-        if len(wrong):
-            raise ValueError(
-                f"labels must be {IGNORED} or below the vocabulary's size {vocabulary}, found "
-                f"{int(wrong[0])}"
-            )
-    if token_keys is None:
-        token_keys = torch.arange(len(labels), device=labels.device)
-    if num_tokens is None:
-        num_tokens = (labels != IGNORED).sum()
-    divisor = torch.as_tensor(num_tokens, device=rows.device).clamp(min=1)
-    return Call(
-        labels_T=labels,
-        objective=objective,
-        logit_scale=logit_scale,
-        logit_softcap=logit_softcap,
-        seed=seed,
-        keys_T=token_keys,
-        num_tokens=divisor,
-        return_rollouts=return_rollouts,
-        compaction=compaction,
-        token_weights_T=None if token_weights is None else token_weights.detach(),
-    )
