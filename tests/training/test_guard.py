@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
 from transformers import TrainerCallback
 
 from otr import OTR, OTRTrainer, runs
+from otr.training.guard import discard_gradients
 from tests.training.models import arguments, dataset, model, tokenizer
 from tests.training.test_two_processes import launch
 
@@ -120,6 +123,21 @@ def test_weights_that_are_not_finite_from_the_start_are_found(tmp_path: Path) ->
         trainer.model.get_input_embeddings().weight[:] = float("inf")  # type: ignore[union-attr]
     with pytest.raises(FloatingPointError, match="loss of step 3 is nan"):
         trainer.train()
+
+
+@pytest.mark.parametrize("clips", [True, False])
+def test_under_a_scaler_a_step_that_was_left_out_changes_nothing(clips: bool) -> None:
+    Accelerator(cpu=True)
+    part, scaler = model(), torch.amp.GradScaler("cpu", init_scale=8.0)
+    optimizer = AcceleratedOptimizer(torch.optim.AdamW(part.parameters()), scaler=scaler)
+    before = [value.detach().clone() for value in part.parameters()]
+    # Its gradients are finite, so that the scaler itself would take the step.
+    scaler.scale(part(input_ids=torch.arange(8)[None]).logits.sum()).backward()
+    if clips:
+        scaler.unscale_(optimizer.optimizer)
+    discard_gradients(part, optimizer)
+    optimizer.step()
+    assert all(torch.equal(a, b) for a, b in zip(part.parameters(), before, strict=True))
 
 
 @pytest.mark.slow

@@ -56,6 +56,15 @@ def distance(first: dict[str, Tensor], second: dict[str, Tensor]) -> float:
     )
 
 
+def test_one_process_that_sees_several_gpus_is_refused(tmp_path: Path) -> None:
+    settings = arguments(tmp_path)
+    settings._n_gpu = 2
+    with pytest.raises(ValueError, match="one process sees 2 GPUs.*torchrun --nproc-per-node 2"):
+        OTRTrainer(
+            model=model(), args=settings, train_dataset=dataset(8), processing_class=tokenizer()
+        )
+
+
 @pytest.mark.parametrize(("objective", "loss_type"), [(SFT(), "nll"), (DFT(), "dft")])
 @pytest.mark.parametrize("steps", [1, 2])
 def test_sft_and_dft_equal_the_runs_of_trl_step_by_step(

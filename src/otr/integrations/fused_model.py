@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from otr.lm_head import IGNORED, HeadOutput, check_compaction
-from otr.objectives import Objective
+from otr.objectives import Objective, require_objective
 from otr.training.head_loss import loss_in_head
 from otr.training.head_transform import HeadTransform, measured_transform, probed_outputs
 from otr.training.model_head import fused_head, in_mode, output_head
@@ -103,8 +103,7 @@ def with_fused_head(
     Raises: ValueError where a model or setting cannot work, with what to change; from the forward
         pass too, if there are labels but no input_ids.
     """
-    if not isinstance(objective, Objective):
-        raise ValueError(f"objective must be one of otr's, such as OTR(), found {objective!r}")
+    require_objective(objective)
     check_compaction(compaction)
     if hasattr(model, "fused_head"):
         raise ValueError("the model has a fused head already; take it off with without_fused_head")

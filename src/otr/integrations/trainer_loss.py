@@ -7,11 +7,12 @@ from transformers import TrainerCallback
 
 from otr.integrations.fused_model import FusedHead
 from otr.lm_head import IGNORED, HeadOutput, logits_loss
-from otr.objectives import OTR, Objective
+from otr.objectives import OTR, Objective, require_objective
+from otr.training.budget import share_of_steps
+from otr.training.parallel import check_one_gpu
 from otr.training.router_loss import makes_router_loss
-from otr.training.token_keys import step_seed, token_keys
+from otr.training.token_keys import EVALUATION_STEP, step_seed, token_keys
 
-_EVALUATION_STEP = -1
 _READ = ("input_ids", "attention_mask", "position_ids")
 
 
@@ -21,6 +22,9 @@ class FollowTrainer(TrainerCallback):
     The model may have an adapter or be wrapped; so that its rollouts are those of `OTRTrainer`,
     pass `with_fused_head` the trainer's seed.
     """
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        check_one_gpu(args)
 
     def on_step_begin(
         self, args: Any, state: Any, control: Any, model: Any = None, **_: Any
@@ -36,7 +40,7 @@ class FollowTrainer(TrainerCallback):
                 "on with otr.with_fused_head, or leave this callback out"
             )
         found[0].step = state.global_step
-        found[0].progress = min(1.0, state.global_step / max(state.max_steps, 1))
+        found[0].progress = share_of_steps(state)
 
 
 class ObjectiveLoss(TrainerCallback):
@@ -53,7 +57,11 @@ class ObjectiveLoss(TrainerCallback):
         self._hook: Any = None
 
     def on_init_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
-        """Read along what the model is given: a loss function of a trainer sees no input_ids."""
+        """Read along what the model is given: a loss function of a trainer sees no input_ids.
+
+        Raises: ValueError if the trainer would split each batch among several GPUs.
+        """
+        check_one_gpu(args)
         if self._hook is not None:
             self._hook.remove()
         if self.seed is None:
@@ -66,7 +74,7 @@ class ObjectiveLoss(TrainerCallback):
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.step = state.global_step
-        self.progress = min(1.0, state.global_step / max(state.max_steps, 1))
+        self.progress = share_of_steps(state)
 
     def _read(self, model: nn.Module, args: Any, inputs: dict[str, Any]) -> None:
         self._inputs = {name: inputs.get(name) for name in _READ}
@@ -89,7 +97,7 @@ class ObjectiveLoss(TrainerCallback):
         keys_NL = token_keys(inputs["input_ids"], inputs["attention_mask"], inputs["position_ids"])
         num_supervised = (next_T != IGNORED).sum()
         num_tokens = num_supervised if num_items_in_batch is None else num_items_in_batch
-        step = self.step if self._is_training else _EVALUATION_STEP
+        step = self.step if self._is_training else EVALUATION_STEP
         head = logits_loss(
             logits,
             next_T,
@@ -123,9 +131,7 @@ def objective_loss_func(objective: Objective | None = None, *, seed: int | None 
     Raises: ValueError if the objective cannot work on logits; when called, if it was not passed in
         `callbacks`.
     """
-    objective = OTR() if objective is None else objective
-    if not isinstance(objective, Objective):
-        raise ValueError(f"objective must be one of otr's, such as OTR(), found {objective!r}")
+    objective = require_objective(OTR() if objective is None else objective)
     if objective.anchor is not None:
         raise ValueError("an anchor needs hidden states and a head: use otr.with_fused_head")
     return ObjectiveLoss(objective, seed)

@@ -59,6 +59,11 @@ class TimeBudget(TrainerCallback):
             control.should_training_stop = True
 
 
+def share_of_steps(state: Any) -> float:
+    """The share of a trainer's steps that is done, between 0 and 1."""
+    return min(1.0, state.global_step / max(state.max_steps, 1))
+
+
 def check_budget(arguments: Any) -> None:
     """Raise UserError where a schedule cannot run over seconds."""
     kind = str(getattr(arguments.lr_scheduler_type, "value", arguments.lr_scheduler_type))

@@ -55,6 +55,8 @@ def check(run: Run, folder: str, *, with_model: bool = True) -> Check:
     data = run.data.model_copy(update={"overlong": "drop"}) if is_strict else run.data
     prepared = prepare(run.model_copy(update={"data": data, "output_dir": folder}))
     report = prepared.report
+    # What one process does on one GPU is looked at, however many there are here.
+    prepared.arguments._n_gpu = min(prepared.arguments.n_gpu, 1)
     refused = ()
     if is_strict and report.overlong:
         refused = (

@@ -3,6 +3,7 @@
 import math
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,7 @@ class StepGuard(TrainerCallback):
         if bool(finite.item()):
             self.num_in_a_row = 0
         else:
-            for parameter in model.parameters():
-                parameter.grad = None
+            discard_gradients(model, optimizer)
             self.num_in_a_row += 1
             self._report(args, state.global_step + 1, float(losses.sum()), float(norm))
         self._seen.clear()
@@ -115,6 +115,16 @@ class StopOnSignal(TrainerCallback):
         if self.stopped:
             # The epoch has not ended: what belongs to its end is for the run that goes on.
             control.should_log = control.should_evaluate = control.should_save = False
+
+
+def discard_gradients(model: nn.Module, optimizer: Any) -> None:
+    """Leave the optimizer's next step nothing to do."""
+    if getattr(optimizer, "scaler", None) is not None:
+        # A scaler refuses to step where it has seen no gradients; clipping has shown it some, if on.
+        with suppress(RuntimeError):
+            optimizer.scaler.unscale_(optimizer.optimizer)
+    for parameter in model.parameters():
+        parameter.grad = None
 
 
 def _gradient_norm(model: nn.Module, optimizer: Any) -> Tensor:

@@ -71,7 +71,7 @@ def loss_in_head(
             if token_weights_NL is None
             else token_weights_NL.flatten().to(device),
             compaction=compaction,
-            **theirs,
+            **{name: value.to(device) for name, value in theirs.items()},
         )
 
     return loss

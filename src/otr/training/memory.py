@@ -50,7 +50,7 @@ def peak_memory_mb() -> float:
 def available_bytes() -> int:
     """Memory of the accelerator, or of the machine where there is none."""
     if torch.cuda.is_available():
-        return torch.cuda.get_device_properties(0).total_memory
+        return torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
     return psutil.virtual_memory().total
 
 

@@ -76,14 +76,16 @@ def fused_head(
 ) -> Iterator[list[HeadOutput]]:
     """While open, a forward pass of `model` calls `loss(hidden, weight, bias)` in its head.
 
-    `hidden` is what the head was given, (…, D). The answers are appended to the list this
-    yields. The model's own logits are one column of zeros meanwhile, that depend on the loss:
-    data parallelism finds the parameters that take part by walking back from a forward's outputs.
+    `hidden` is what the head was given, (…, D), on the head's device, as accelerate's hook on it,
+    which stands aside meanwhile, would have it. The answers are appended to the list this yields.
+    The model's own logits are one column of zeros meanwhile, that depend on the loss: data
+    parallelism finds the parameters that take part by walking back from a forward's outputs.
     """
     head = output_head(model)
     outputs: list[HeadOutput] = []
 
     def forward(hidden: Tensor) -> Tensor:
+        hidden = hidden.to(head.weight.device)
         outputs.append(loss(hidden, head.weight, head.bias))
         return hidden.new_zeros(*hidden.shape[:-1], 1) + 0 * outputs[-1].loss
 
@@ -101,6 +103,7 @@ def head_inputs(model: nn.Module) -> Iterator[list[tuple[Tensor, Tensor]]]:
     def forward(hidden: Tensor) -> Tensor:
         # A sharded model takes the whole weight away again after its forward.
         weight = head.weight.detach().clone() if isinstance(model, FSDPModule) else head.weight
+        hidden = hidden.to(weight.device)
         inputs.append((hidden, weight))
         return hidden.new_zeros(*hidden.shape[:-1], 1)
 

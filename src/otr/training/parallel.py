@@ -51,6 +51,17 @@ def check_sharding(trainer: Any) -> None:
         raise ValueError("deepspeed: accelerate passes it over on this machine; leave it out")
 
 
+def check_one_gpu(arguments: Any) -> None:
+    """Raises: ValueError if a trainer with these arguments would split each batch among the GPUs that
+    one process sees."""
+    if arguments.n_gpu > 1:
+        raise ValueError(
+            f"one process sees {arguments.n_gpu} GPUs, and transformers would split each batch among "
+            "them (DataParallel), where the loss in the head cannot follow; start a process a GPU "
+            f"(torchrun --nproc-per-node {arguments.n_gpu}), or show it one (CUDA_VISIBLE_DEVICES=0)"
+        )
+
+
 def is_partitioned(model: nn.Module) -> bool:
     """Whether DeepSpeed's ZeRO-3 has taken the weights apart already."""
     return any(hasattr(parameter, "ds_id") for parameter in model.parameters())

@@ -12,6 +12,7 @@ from otr import runs
 from otr.terminal import bar_options, visible
 from otr.training.budget import TimeBudget
 from otr.training.cost import Clock
+from otr.training.model_head import in_mode
 from otr.training.parallel import is_sharded
 
 COLUMNS = (
@@ -134,22 +135,17 @@ class SampleGenerations(TrainerCallback):
             )
 
     def _generated(self, model: Any, prompt: list[int]) -> str:
-        training = model.training
-        model.eval()
-        try:
-            tokens = torch.tensor([prompt], device=model.device)
-            with torch.no_grad():
-                output = model.generate(
-                    input_ids=tokens,
-                    attention_mask=torch.ones_like(tokens),
-                    max_new_tokens=self.max_new_tokens,
-                    do_sample=False,
-                    temperature=None,
-                    top_p=None,
-                    top_k=None,
-                    pad_token_id=self.tokenizer.pad_token_id,
-                    synced_gpus=is_sharded(model),
-                )
-        finally:
-            model.train(training)
+        tokens = torch.tensor([prompt], device=model.device)
+        with in_mode(model, training=False), torch.no_grad():
+            output = model.generate(
+                input_ids=tokens,
+                attention_mask=torch.ones_like(tokens),
+                max_new_tokens=self.max_new_tokens,
+                do_sample=False,
+                temperature=None,
+                top_p=None,
+                top_k=None,
+                pad_token_id=self.tokenizer.pad_token_id,
+                synced_gpus=is_sharded(model),
+            )
         return self.tokenizer.decode(output[0, len(prompt) :], skip_special_tokens=True)

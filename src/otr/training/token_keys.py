@@ -9,6 +9,9 @@ Shapes: N sequences, L positions.
 import torch
 from torch import Tensor
 
+EVALUATION_STEP = -1
+"""Stands for the step in `step_seed` where a model is evaluated: the same rollouts each time."""
+
 
 def token_keys(
     tokens_NL: Tensor, attention_mask_NL: Tensor | None = None, positions_NL: Tensor | None = None

@@ -11,7 +11,8 @@ from trl.trainer.sft_config import SFTConfig
 
 from otr import runs
 from otr.lm_head import IGNORED, HeadOutput, check_compaction
-from otr.objectives import OTR, Objective
+from otr.objectives import OTR, Objective, require_objective
+from otr.training.budget import share_of_steps
 from otr.training.cost import HeadTimer
 from otr.training.guard import StepGuard
 from otr.training.head_loss import loss_in_head
@@ -20,7 +21,13 @@ from otr.training.last_batch import RowLengths, kept_rows, without_repeats
 from otr.training.memory import peak_memory_mb
 from otr.training.model_head import fused_head, in_mode, output_head
 from otr.training.packing import check_documents_apart
-from otr.training.parallel import check_sharding, check_unsplit, is_partitioned, prepared_reference
+from otr.training.parallel import (
+    check_one_gpu,
+    check_sharding,
+    check_unsplit,
+    is_partitioned,
+    prepared_reference,
+)
 from otr.training.preparation import prepared_rows
 from otr.training.reference_policy import check_reference, reference_states
 from otr.training.refusals import check_settings
@@ -28,9 +35,7 @@ from otr.training.resumable import ResumableTrainer
 from otr.training.router_loss import makes_router_loss, unnamed_coefficient
 from otr.training.sequences import NORMALIZATIONS, num_sequences, sequence_weights
 from otr.training.sums import Sums
-from otr.training.token_keys import step_seed
-
-_EVALUATION_STEP = -1
+from otr.training.token_keys import EVALUATION_STEP, step_seed
 
 _NOT_THE_MODELS = ("labels", "num_seen")
 """What of a micro-batch is not for the model's forward."""
@@ -81,9 +86,7 @@ class OTRTrainer(ResumableTrainer):
         max_skipped_steps: int = 3,
         **kwargs: Any,
     ) -> None:
-        self.objective = OTR() if objective is None else objective
-        if not isinstance(self.objective, Objective):
-            raise ValueError(f"objective must be one of otr's, such as OTR(), found {objective!r}")
+        self.objective = require_objective(OTR() if objective is None else objective)
         if normalization not in NORMALIZATIONS:
             raise ValueError(
                 f"normalization must be one of {', '.join(NORMALIZATIONS)}, found {normalization!r}"
@@ -96,6 +99,8 @@ class OTRTrainer(ResumableTrainer):
         check_unsplit(kwargs.get("model", args[0] if args else None), config)
         super().__init__(*args, **kwargs)
         check_sharding(self)
+        # Not before: of a model that lies on several GPUs the trainer says so itself by now.
+        check_one_gpu(self.args)
         model: Any = self.accelerator.unwrap_model(self.model)
         output_head(model)
         self.reference_model = None
@@ -179,7 +184,7 @@ class OTRTrainer(ResumableTrainer):
         num_supervised = (inputs["labels"][:, 1:] != IGNORED).sum()
         num_averaged = num_supervised if self._averages_tokens else num_sequences(inputs)
         num_tokens = num_averaged if num_items_in_batch is None else num_items_in_batch
-        step = self.state.global_step if mode == "train" else _EVALUATION_STEP
+        step = self.state.global_step if mode == "train" else EVALUATION_STEP
         seed = step_seed(self.args.seed, step)
         progress = self.progress_share() if mode == "train" else 1.0
         head, outputs = self.forward_with_head(
@@ -257,7 +262,7 @@ class OTRTrainer(ResumableTrainer):
 
     def get_batch_samples(self, epoch_iterator: Any, *args: Any, **kwargs: Any) -> Any:
         """The micro-batches of an optimizer step, and the number of their supervised tokens."""
-        # A model that was just loaded is not in training mode yet.
+        # Not by the model's mode: one that was just loaded is not in training mode yet.
         counted = (
             self._without_repeats(inputs, self.args.train_batch_size) for inputs in epoch_iterator
         )
@@ -272,7 +277,7 @@ class OTRTrainer(ResumableTrainer):
         return without_repeats(inputs, kept)
 
     def _share_of_steps(self) -> float:
-        return min(1.0, self.state.global_step / max(self.state.max_steps, 1))
+        return share_of_steps(self.state)
 
     def _model_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """What the model's own forward gets: no labels, so that it makes no loss of its own."""
