@@ -120,6 +120,22 @@ def write_text(path: Path, text: str) -> None:
     os.replace(aside, path)
 
 
+def flush(path: Path) -> None:
+    """Have a file's contents, or a folder's entries, on disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def flush_all(folder: Path) -> None:
+    """Have a folder with all that is in it on disk, so that it can be given its name."""
+    for path in folder.rglob("*"):
+        flush(path)
+    flush(folder)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write one JSON value, whole or not at all."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")

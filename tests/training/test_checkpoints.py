@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from otr import OTRTrainer
 from otr.training.checkpoints import (
     ASIDE,
     MANIFEST,
@@ -17,6 +18,8 @@ from otr.training.checkpoints import (
     sweep,
     why_broken,
 )
+from otr.training.folder import save_model
+from tests.training.models import arguments, dataset, model, tokenizer
 
 
 def made(folder: Path, step: int) -> Path:
@@ -89,3 +92,33 @@ def test_the_newest_and_the_best_are_kept(tmp_path: Path) -> None:
     keep_newest(tmp_path, 2, "elsewhere/checkpoint-1")
     left = {path.name for path in tmp_path.glob("checkpoint-*")}
     assert left == {"checkpoint-1", "checkpoint-4", "checkpoint-5"}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_model_s_files_are_on_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = OTRTrainer(
+        model=model(),
+        args=arguments(tmp_path),
+        train_dataset=dataset(8),
+        processing_class=tokenizer(),
+    )
+    events: list[str] = []
+    usual_fsync, usual_rename = os.fsync, Path.rename
+
+    def fsync(handle: int) -> None:
+        events.append(Path(os.readlink(f"/proc/self/fd/{handle}")).name)
+        usual_fsync(handle)
+
+    def rename(path: Path, target: Path) -> Path:
+        events.append("named")
+        return usual_rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "rename", rename)
+    save_model(trainer, tmp_path / "model")
+    written = {path.name for path in (tmp_path / "model").iterdir()}
+    assert "model.safetensors" in written
+    assert written | {".model.part"} <= set(events[: events.index("named")])
+    assert events[-1] == tmp_path.name

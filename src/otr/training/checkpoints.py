@@ -46,17 +46,12 @@ def seal(aside: Path, final: Path) -> None:
         }
         for path in _files(aside)
     }
-    for path in _files(aside):
-        _flush(path)
     runs.write_json(aside / MANIFEST, {"files": files})
-    for path in aside.rglob("*"):
-        if path.is_dir():
-            _flush(path)
-    _flush(aside)
+    runs.flush_all(aside)
     if final.exists():
         remove(final)
     os.replace(aside, final)
-    _flush(final.parent)
+    runs.flush(final.parent)
 
 
 def find(folder: Path) -> Found:
@@ -135,12 +130,3 @@ def _checkpoints(folder: Path) -> list[Path]:
 
 def _files(folder: Path) -> Iterator[Path]:
     return (path for path in sorted(folder.rglob("*")) if not path.is_dir())
-
-
-def _flush(path: Path) -> None:
-    """Have a file or a folder's entries on disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

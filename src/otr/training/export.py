@@ -202,7 +202,9 @@ def _aside(folder: Path) -> Iterator[Path]:
     try:
         aside.mkdir(parents=True)
         yield aside
+        runs.flush_all(aside)
         aside.rename(folder)
+        runs.flush(folder.parent)
     except OSError as error:
         raise UserError(f"-o: {folder} cannot be written: {error.strerror or error}") from error
     finally:

@@ -140,7 +140,9 @@ def save_model(trainer: Trainer, folder: Path) -> None:
         (aside / "training_args.bin").unlink(missing_ok=True)
         (aside / "README.md").unlink(missing_ok=True)
         _save_stop_tokens(trainer, aside)
+        runs.flush_all(aside)
         aside.rename(folder)
+        runs.flush(folder.parent)
     trainer.accelerator.wait_for_everyone()
 
 
