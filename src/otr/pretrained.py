@@ -95,6 +95,13 @@ def load_model(name: str, **options: Any) -> PreTrainedModel:
     return model
 
 
+def special_texts(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
+    """The texts of the special tokens, such as those that end a turn."""
+    added = tokenizer.added_tokens_decoder.values()
+    texts = [token.content for token in added if token.special] + list(tokenizer.all_special_tokens)
+    return tuple(dict.fromkeys(texts))
+
+
 def check_vocabulary(model: PreTrainedModel, largest: int) -> None:
     """Raise UserError if the model has no embedding for the largest of some tokens."""
     embeddings: Any = model.get_input_embeddings()

@@ -31,6 +31,14 @@ def run_folder(folder: Path, data: str) -> Path:
     return folder
 
 
+def test_a_reply_ends_with_the_longest_special_token_that_stands_behind_it() -> None:
+    tokenizer = load_tokenizer("demo")
+    tokenizer.add_special_tokens(
+        {"extra_special_tokens": ["<|im", "<|im_", "<|im_end|>", "<|im_e"]}
+    )
+    assert Prompts("demo", tokenizer, "chat").end_texts == ("<|im_end|>",)
+
+
 def test_plain_text_is_what_the_benchmark_says_with_its_stop_texts() -> None:
     first, second = requests(Prompts("demo", TOKENIZER))
     assert first.prompt == "2 and 2?\n" and not first.is_rendered

@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerBase
 from otr.errors import UserError, first_line
 from otr.evaluation.benchmarks import Benchmark, Question
 from otr.evaluation.requests import Request
+from otr.pretrained import special_texts
 from otr.runs import CONFIG, read_yaml
 
 STYLES = ("base", "chat")
@@ -43,10 +44,9 @@ class Prompts:
             return ()
         turns = ({"role": "user", "content": "?"}, {"role": "assistant", "content": _REPLY})
         rest = self._rendered(turns, add_generation_prompt=False).rpartition(_REPLY)[2]
-        added = self.tokenizer.added_tokens_decoder.values()
-        special = {token.content for token in added if token.special}
-        found = [text for text in special if text in rest]
-        return (min(found, key=rest.index),) if found else ()
+        found = [text for text in special_texts(self.tokenizer) if text in rest]
+        # Of two that begin at one place, the longer is what stands there.
+        return tuple(sorted(found, key=lambda text: (rest.index(text), -len(text)))[:1])
 
     def of(self, question: Question) -> str:
         """What the model sees of a question."""

@@ -8,11 +8,12 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from otr.errors import UserError
+from otr.pretrained import special_texts
 from otr.training.chat_template import end_of, rendered, template_source
 from otr.training.conversation import Conversation
 from otr.training.generation_marks import marked_rendering, marks_turns
 from otr.training.left_out import check_answer, left_out_of
-from otr.training.rendering import Rendering, Span, special_texts
+from otr.training.rendering import Rendering, Span
 
 
 def chat_renderings(

@@ -9,7 +9,8 @@ from transformers import PreTrainedTokenizerBase
 
 from otr.errors import UserError
 from otr.lm_head import IGNORED
-from otr.training.rendering import Rendering, letters, special_texts
+from otr.pretrained import special_texts
+from otr.training.rendering import Rendering, letters
 
 # Few texts join to one token with these; the likeliest to stay apart comes first.
 CONTEXTS = ("\n", ":", "]", "0", "x")

@@ -10,10 +10,11 @@ from transformers import PreTrainedTokenizerBase
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from otr.errors import UserError
+from otr.pretrained import special_texts
 from otr.training.chat_template import encodable, end_of, refusal, rendered
 from otr.training.conversation import Conversation
 from otr.training.left_out import check_answer, left_out_of
-from otr.training.rendering import Rendering, Span, special_texts
+from otr.training.rendering import Rendering, Span
 
 _MARKER = re.compile(r"\{%[-+]?\s*generation\s*[-+]?%\}")
 

@@ -65,13 +65,6 @@ def plain_rendering(
     )
 
 
-def special_texts(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
-    """The texts of the special tokens, such as those that end a turn."""
-    added = tokenizer.added_tokens_decoder.values()
-    texts = [token.content for token in added if token.special] + list(tokenizer.all_special_tokens)
-    return tuple(dict.fromkeys(texts))
-
-
 def letters(text: str) -> str:
     """Text without blanks and letter case, which some tokenizers do not keep."""
     return "".join(unicodedata.normalize("NFKC", text).replace("\u2581", " ").split()).casefold()
