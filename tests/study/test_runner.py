@@ -85,7 +85,7 @@ def test_the_cores_are_shared_out_between_the_processes(
 ) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     job = next(job for job in jobs_of(tmp_path, seeds=[0]) if job.run is not None)
-    monkeypatch.setattr(runner, "num_cores", lambda: 6)
+    monkeypatch.setattr(runner, "num_processors", lambda: 6)
     for num_processes, num_threads in ((2, 3), (6, 1)):
         shutil.rmtree(job.folder, ignore_errors=True)
         assert run_jobs([job], num_processes=num_processes, show=quiet).finished == [job]

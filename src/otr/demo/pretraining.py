@@ -1,9 +1,7 @@
 """Making the embedded base models: one short training run, kept at three of its steps."""
 
 import copy
-import hashlib
 import itertools
-import json
 import os
 import shutil
 import tempfile
@@ -14,6 +12,7 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from otr import runs
 from otr.demo.tokenizer import END, PAD, TURN_END, demo_tokenizer
 from otr.demo.training_data import pretraining_texts
 
@@ -51,11 +50,13 @@ def rebuild(folder: Path, progress: Progress | None = None) -> dict[str, str]:
                 _train(Path(aside), progress)
         finally:
             torch.set_num_threads(num_threads)
-        hashes = {name: _sha256(Path(aside) / name / "model.safetensors") for name in KEPT_STEPS}
+        hashes = {
+            name: runs.file_sha256(Path(aside) / name / "model.safetensors") for name in KEPT_STEPS
+        }
         for name in KEPT_STEPS:
             shutil.rmtree(folder / name, ignore_errors=True)
             os.replace(Path(aside) / name, folder / name)
-    (folder / HASHES).write_text(json.dumps(hashes, indent=2) + "\n", encoding="utf-8")
+    runs.write_json(folder / HASHES, hashes)
     return hashes
 
 
@@ -119,7 +120,3 @@ def _save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: P
     cast(torch.bfloat16)
     halved.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,11 +1,11 @@
 """The three regimes of the embedded comparison: which base model, which demonstrations."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from otr.demo.tasks import SEPARATOR
 from otr.demo.training_data import demonstrations
+from otr.runs import write_jsonl
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,7 @@ def write_demonstrations(regime: Regime, seed: int, path: Path) -> None:
         seed=seed,
     )
     rows = ({"prompt": each.prompt, "completion": each.completion} for each in problems)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    write_jsonl(path, rows)
 
 
 def data_section(path: Path) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from otr.errors import UserError, suggestion
+from otr.errors import UserError, problem_words, suggestion
 from otr.evaluation.template import fields_of
 from otr.rows import READERS
 from otr.runs import read_yaml
@@ -193,7 +193,7 @@ def read_benchmark_file(path: Path) -> BenchmarkFile:
         line = (
             f", line {document.lc.key(where[0])[0] + 1}" if where and where[0] in document else ""
         )
-        found = problem["msg"].removeprefix("Value error, ")
+        found = problem_words(problem)
         if problem["type"] == "extra_forbidden":
             known = _fields_at(where[:-1])
             found = f"no such field{suggestion(where[-1], known)} (there are {', '.join(known)})"

@@ -12,6 +12,7 @@ from otr.errors import UserError
 from otr.evaluation.answers import RULES
 from otr.evaluation.benchmarks import Benchmark, Question
 from otr.evaluation.mathematics import boxed, find_answer, same_answer
+from otr.evaluation.requests import cut
 from otr.evaluation.sources import Source
 from otr.evaluation.workers import compare_all, compare_one
 
@@ -123,12 +124,6 @@ def grade_alone(output: str, reference: str, source: Source) -> bool:
         return found.correct
     answer = find_answer(cut(output, item.benchmark.stop))
     return bool(compare_one(_comparison(item, answer))["correct"])
-
-
-def cut(text: str, stops: Sequence[str]) -> str:
-    """A text up to the first of its stops."""
-    places = [place for stop in stops if (place := text.find(stop)) >= 0]
-    return text[: min(places)] if places else text
 
 
 def _at_once(item: Item) -> Graded | None:

@@ -59,6 +59,12 @@ class Request:
         )
 
 
+def cut(text: str, stops: Sequence[str]) -> str:
+    """A text up to the first of its stops."""
+    places = [place for stop in stops if (place := text.find(stop)) >= 0]
+    return text[: min(places)] if places else text
+
+
 @dataclass(frozen=True, kw_only=True)
 class Generated:
     """One generated answer."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor, PreTrainedTokenizerBase, StoppingCriteria
 
-from otr.evaluation.requests import Generated, Request
+from otr.evaluation.requests import Generated, Request, cut
 
 _MOST_NUMBERS = 2**24
 """Probabilities computed at once, in float64."""
@@ -117,9 +117,9 @@ class Ends(StoppingCriteria):
     def _answer(self, request: Request, tokens: list[int], ended: bool) -> Generated:
         kept = tokens[:-1] if ended else tokens
         text = str(self.tokenizer.decode(kept, skip_special_tokens=True))
-        places = [place for each in request.stop if (place := text.find(each)) >= 0]
+        before_stop = cut(text, request.stop)
         return Generated(
-            text=text[: min(places)] if places else text,
+            text=before_stop,
             num_tokens=len(tokens),
-            truncated=not ended and not places,
+            truncated=not ended and before_stop == text,
         )

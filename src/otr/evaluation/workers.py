@@ -104,7 +104,7 @@ def compare_all(
     Raises: UserError if math-verify is not installed.
     """
     require_math_verify()
-    count = min(num_workers or _num_processors(), len(questions))
+    count = min(num_workers or num_processors(), len(questions))
     idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
     workers = [Worker(limit_seconds) for _ in range(count)]
     for worker in workers:
@@ -159,7 +159,8 @@ def require_math_verify() -> None:
         )
 
 
-def _num_processors() -> int:
+def num_processors() -> int:
+    """Those that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

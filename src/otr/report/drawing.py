@@ -170,13 +170,12 @@ def drawing(
         yield Drawing(canvas, list(axes[0]))
 
 
-def arms(estimate: dict[str, Any]) -> Any:
-    """The interval as matplotlib's error bars, in percent; None where there is none."""
-    if estimate["interval_95"] is None:
+def arms(mean: float, interval: Sequence[float] | None) -> Any:
+    """An interval as matplotlib's error bars, in the mean's units; None where there is none."""
+    if interval is None:
         return None
-    low, high = estimate["interval_95"]
-    mean = estimate["mean"]
-    return [[max(0.0, 100 * (mean - low))], [max(0.0, 100 * (high - mean))]]
+    low, high = interval
+    return [[max(0.0, mean - low)], [max(0.0, high - mean)]]
 
 
 def _inert(cell: Any) -> Any:

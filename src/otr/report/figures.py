@@ -39,7 +39,7 @@ def trade_off_figure(methods: Sequence[Method], name: str) -> Figure | None:
             )  # fmt: skip
             x, y = 100 * learned["mean"], 100 * kept["mean"]
             cross = axes.errorbar(
-                x, y, xerr=arms(learned), yerr=arms(kept),
+                x, y, xerr=_arms(learned), yerr=_arms(kept),
                 color=own.colour, marker=own.mark, markersize=7, linewidth=1.4,
             )  # fmt: skip
             drawn.belongs(index, dots, cross)
@@ -74,7 +74,7 @@ def difference_figure(methods: Sequence[Method], name: str) -> Figure | None:
                 mean, told = 100 * difference["mean"], difference["distinguishable"]
                 own = look(index)
                 bar = axes.errorbar(
-                    mean, place, xerr=arms(difference), color=own.colour, marker=own.mark,
+                    mean, place, xerr=_arms(difference), color=own.colour, marker=own.mark,
                     markersize=6, linewidth=1.6, markerfacecolor=None if told else "none",
                 )  # fmt: skip
                 drawn.belongs(index, bar)
@@ -136,6 +136,12 @@ def sensitivity_figure(methods: Sequence[Method], name: str) -> Figure | None:
             ("method", "learning rate", "validation, percent", "chosen"),
             "Validation accuracy of each method at each learning rate",
         )
+
+
+def _arms(estimate: dict[str, Any]) -> Any:
+    interval = estimate["interval_95"]
+    points = None if interval is None else [100 * end for end in interval]
+    return arms(100 * estimate["mean"], points)
 
 
 def _1(value: float | None, scale: float = 1.0) -> float | None:

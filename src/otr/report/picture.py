@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -11,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from otr.report.drawing import look
+from otr.report.drawing import arms, look
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +84,8 @@ def _draw_panel(axis: Axes, panel: Panel, labels: list[str]) -> None:
     axis.axvline(0, color="#888888", linewidth=0.8, zorder=1)
     for cloud in panel.clouds:
         own = look(labels.index(cloud.label))
+        learned = sum(cloud.learned) / len(cloud.learned)
+        retained = sum(cloud.retained) / len(cloud.retained)
         axis.scatter(
             cloud.learned,
             cloud.retained,
@@ -96,10 +97,10 @@ def _draw_panel(axis: Axes, panel: Panel, labels: list[str]) -> None:
             zorder=2,
         )
         axis.errorbar(
-            sum(cloud.learned) / len(cloud.learned),
-            sum(cloud.retained) / len(cloud.retained),
-            xerr=_arms(cloud.learned, cloud.learned_interval),
-            yerr=_arms(cloud.retained, cloud.retained_interval),
+            learned,
+            retained,
+            xerr=arms(learned, cloud.learned_interval),
+            yerr=arms(retained, cloud.retained_interval),
             marker=own.mark,
             markersize=8,
             markeredgecolor="white",
@@ -128,14 +129,6 @@ def _draw_panel(axis: Axes, panel: Panel, labels: list[str]) -> None:
     axis.grid(color="#e4e4e4", linewidth=0.6)
     axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)
-
-
-def _arms(values: Sequence[float], interval: tuple[float, float] | None) -> Any:
-    """Lengths of a cross's arms, down and up from the mean."""
-    if interval is None:
-        return None
-    mean = sum(values) / len(values)
-    return [[max(0.0, mean - interval[0])], [max(0.0, interval[1] - mean)]]
 
 
 def _limits(drawn: tuple[float, float]) -> tuple[float, float]:

@@ -96,8 +96,8 @@ class Study(Section):
     @field_validator("seeds")
     @classmethod
     def _are_seeds(cls, seeds: list[int]) -> list[int]:
-        if any(seed < 0 for seed in seeds):
-            raise ValueError("must be at least 0 each")
+        if any(not 0 <= seed < 2**32 for seed in seeds):
+            raise ValueError("must be at least 0 and below 2^32 each")
         _require_once(seeds)
         return seeds
 
@@ -155,17 +155,17 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
         base[key] = value
     checked(Run, base, f"{path}: base")
     named = [study.validation.benchmark]
-    named += {name for names in study.benchmarks.groups().values() for name in names}
+    named += dict.fromkeys(name for names in study.benchmarks.groups().values() for name in names)
     keys = [scored_name(name) for name in named]
     twice = {key for key in keys if keys.count(key) > 1}
     chosen_on, *compared_on = named
     file = chosen_on.partition("=")[2]
-    shared = {
+    shared = [
         name for name in compared_on if name == chosen_on or file and name.endswith(f"={file}")
-    }
+    ]
     if shared:
         raise UserError(
-            f"{path}: validation.benchmark: {shared.pop()!r} is also compared on, so choosing the "
+            f"{path}: validation.benchmark: {shared[0]!r} is also compared on, so choosing the "
             "learning rate on it would flatter the winner; give another one"
         )
     if twice:

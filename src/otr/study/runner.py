@@ -23,6 +23,7 @@ from typing import Any
 
 from otr import runs
 from otr.errors import UserError
+from otr.evaluation.workers import num_processors
 from otr.redaction import redacted
 from otr.signals import EXIT_STOPPED, Stopped, noted_signals
 from otr.study.plan import Job, Rewarded
@@ -64,7 +65,7 @@ def run_jobs(
     devices = _devices()
     active: dict[Any, tuple[BaseProcess, Job, int]] = {}
     slots = list(range(num_processes))
-    num_workers = max(1, num_cores() // num_processes)
+    num_workers = max(1, num_processors() // num_processes)
     with noted_signals() as stop, _threads_each(num_processes) as num_threads:
         context = _context()
         try:
@@ -107,12 +108,7 @@ def default_num_processes() -> int:
     """One a GPU; without GPUs one a core that this process may use."""
     import torch
 
-    return torch.cuda.device_count() if torch.cuda.is_available() else num_cores()
-
-
-def num_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return torch.cuda.device_count() if torch.cuda.is_available() else num_processors()
 
 
 def last_row(job: Job) -> dict[str, Any]:
@@ -190,7 +186,7 @@ def _threads_each(num_processes: int) -> Iterator[int | None]:
     if "OMP_NUM_THREADS" in os.environ:
         yield None
         return
-    num_threads = max(1, num_cores() // num_processes)
+    num_threads = max(1, num_processors() // num_processes)
     os.environ["OMP_NUM_THREADS"] = str(num_threads)
     try:
         yield num_threads

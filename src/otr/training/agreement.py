@@ -1,5 +1,6 @@
 """What the processes of a run agree on before they train: one run folder, one checkpoint."""
 
+import errno
 import os
 import secrets
 import shutil
@@ -83,13 +84,16 @@ def _is_shared(folder: Path, arguments: Any) -> bool:
     # A name that no machine can have looked up before: network file systems remember absences.
     token = max(_gathered(secrets.randbits(62), arguments))
     made, sign = not folder.exists(), folder / f".seen-by-all-{token}"
+    number = 0
     if arguments.process_index == 0:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             sign.touch()
         except OSError as error:
-            raise UserError(f"output_dir: {folder} cannot be written: {error.strerror}") from None
-    _gathered(0, arguments)
+            number = error.errno or errno.EIO
+    # All of them end by it: the others would wait for the first one.
+    if number := max(_gathered(number, arguments)):
+        raise UserError(f"output_dir: {folder} cannot be written: {os.strerror(number)}")
     seen = min(_gathered(sign.exists(), arguments))
     if arguments.process_index == 0:
         sign.unlink()

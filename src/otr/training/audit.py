@@ -119,7 +119,8 @@ def audit(dataset: "Dataset", report: TokenReport, tokenizer: PreTrainedTokenize
 def audit_lines(
     found: Audit, *, more_problems: Sequence[str] = (), colour: bool = False
 ) -> list[str]:
-    """The audit, with other problems beside its own, as lines of text; nothing in the data can move the cursor or fake a line."""
+    """The audit, with other problems beside its own, as lines of text; nothing in the data can move
+    the cursor or fake a line."""
     report = found.report
     share = report.num_supervised / max(report.num_tokens, 1)
     names = ("min", *(f"{percent}%" for percent in QUANTILES[1:-1]), "max")

@@ -15,7 +15,7 @@ from otr.errors import UserError
 from otr.rows import Row, read_rows
 from otr.training.columns import columns
 from otr.training.config import Data, Run
-from otr.training.tokens import tokenized_dataset
+from otr.training.tokens import NothingLeft, tokenized_dataset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ def chosen_examples(
 ) -> list[ChosenExample]:
     """The examples that training makes of some rows, counted from 0.
 
-    Raises: UserError as `token_views`.
+    Raises: UserError if a row is out of range, cannot be read, or has nothing to learn.
     """
     found = read_rows(data.train, limit=data.limit, **data.place)
     # A row alone must be recognised as the whole data is.
@@ -67,9 +67,7 @@ def _examples_of(
 ) -> list[ChosenExample]:
     try:
         dataset, report = tokenized_dataset([row], data, tokenizer, max_length)
-    except UserError as error:
-        if "none of the 1 rows is left" not in str(error):
-            raise
+    except NothingLeft:
         raise UserError(
             f"row {number} ({row.origin}): nothing in it would be learned; "
             "training leaves it out. Choose another row"

@@ -165,7 +165,7 @@ class Run(Section):
     output_dir: str
     """The run folder."""
 
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     """Seed of the data order, the adapters and the rollouts."""
 
     @field_validator("compaction", mode="before")

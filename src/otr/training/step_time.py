@@ -58,7 +58,8 @@ def time_of(
     """Seconds of a step: FLOPs by FLOP/s, bytes by bytes a second.
 
     layers = FLOPs / layer_flops + activation_passes x saved bytes / bytes a second
-    head   = FLOPs / head_flops (float32_flops where it multiplies in float32) + supervised tokens x V x logit_seconds
+    head   = FLOPs / head_flops + supervised tokens x V x logit_seconds
+             (float32_flops where it multiplies in float32)
     update = 10 passes over 4 P_t bytes (over N where sharded)
     """
     flops = layer_flops(shape, setting)

@@ -84,6 +84,10 @@ class _Fates:
         return tuple(self.origins.get(name, ()))
 
 
+class NothingLeft(UserError):
+    """No row has anything to learn that is left."""
+
+
 def tokenized_dataset(
     rows: Sequence[Row],
     data: Data,
@@ -96,7 +100,7 @@ def tokenized_dataset(
     their own, as they are at inference. Every answer is decoded again and compared.
 
     Raises: UserError naming the row if one cannot be read, rendered or tokenized without loss,
-    is longer than max_length while `data.overlong` is `error`, or if nothing is left.
+    is longer than max_length while `data.overlong` is `error`; NothingLeft if nothing is left.
     """
     from datasets import Dataset
 
@@ -111,7 +115,7 @@ def tokenized_dataset(
     ]
     kept = _fitted(examples, data.overlong, max_length, fates)
     if not kept:
-        raise UserError(
+        raise NothingLeft(
             f"data: none of the {len(rows)} rows is left: {len(fates.rows('unsupervised'))} with "
             f"nothing to learn, {len(fates.rows('dropped'))} longer than "
             f"training.max_length={max_length}\n{_way_out(examples, fates)}"
