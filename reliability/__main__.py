@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from evidence.files import write_or_check
@@ -95,14 +96,13 @@ def _fuzz(arguments: argparse.Namespace) -> int:
 
     with tempfile.TemporaryDirectory() as folder:
         found = fuzz(
-            Path(folder), arguments.examples, random_seed=arguments.seed, kinds=arguments.kind
-        )
+            Path(folder), arguments.examples, random_seed=arguments.seed, kinds=arguments.kind,
+            say=partial(print, flush=True),
+        )  # fmt: skip
     cases = {
         kind: {"tried": tried, "refused": found.refused[kind]}
         for kind, tried in found.tried.items()
     }
-    for kind, counts in cases.items():
-        print(f"{kind}: {counts['tried']} tried, {counts['refused']} refused with a message")
     kept = runs.read_json(RESULTS / "fuzz.json") if arguments.kind else {}
     runs.write_json(RESULTS / "fuzz.json", kept | cases)
     return 0
@@ -112,7 +112,10 @@ def _soak(arguments: argparse.Namespace) -> int:
     from reliability.soak import MOST_GROWTH_MB, soak
 
     with tempfile.TemporaryDirectory() as folder:
-        soaked, _ = soak(Path(folder), steps=arguments.steps, save_steps=arguments.save_steps)
+        soaked, _ = soak(
+            Path(folder), steps=arguments.steps, save_steps=arguments.save_steps,
+            say=partial(print, flush=True),
+        )  # fmt: skip
     print(
         f"{soaked.steps:,} steps in {soaked.minutes:.0f} minutes; memory {soaked.memory_mb:.0f} MiB, "
         f"grown by {soaked.growth_mb:.1f} MiB"
@@ -129,4 +132,7 @@ def _cases(arguments: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("stopped; no figures were written")

@@ -221,12 +221,21 @@ class _Case:
 
 
 def fuzz(
-    folder: Path, num_examples: int, *, random_seed: int = 0, kinds: Sequence[str] = ()
+    folder: Path,
+    num_examples: int,
+    *,
+    random_seed: int = 0,
+    kinds: Sequence[str] = (),
+    say: Callable[[str], object] | None = None,
 ) -> Fuzz:
-    """Try so many examples of every kind, or of some; the first failure is raised, made small."""
+    """Try so many examples of every kind, or of some; the first failure is raised, made small.
+
+    `say` is told the counts after each kind.
+    """
     made = Fuzz(folder)
     targets = made.targets()
     for kind in kinds or targets:
+        before = made.tried.copy()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             chosen = settings(
@@ -235,4 +244,7 @@ def fuzz(
                 phases=(Phase.generate, Phase.shrink),
             )  # fmt: skip
             seed(random_seed)(chosen(targets[kind]))()
+        for name, tried in made.tried.items() if say is not None else ():
+            if tried > before[name]:
+                say(f"{name}: {tried} tried, {made.refused[name]} refused with a message")
     return made

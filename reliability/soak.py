@@ -23,6 +23,7 @@ _MOST_SAMPLES = 1500
 _TAIL_BYTES = 4096
 _LEFT_OUT = 0.1
 """The share of the steps before which memory still settles."""
+_STEPS_BETWEEN_LINES = 500
 
 Train = Callable[[str], Any]
 
@@ -58,11 +59,17 @@ def growth_mb(points: Sequence[tuple[int, float]]) -> float:
 
 
 def soak(
-    folder: Path, *, steps: int, save_steps: int, train: Train | None = None
+    folder: Path,
+    *,
+    steps: int,
+    save_steps: int,
+    train: Train | None = None,
+    say: Callable[[str], object] | None = None,
 ) -> tuple[Soaked, list[tuple[int, float]]]:
     """Train for so many steps in a process of its own, and measure it; and the (step, MiB) pairs.
 
-    `train` is what that process calls with the recipe's path, `otr train` unless given.
+    `train` is what that process calls with the recipe's path, `otr train` unless given; `say` is told
+    the memory now and then.
     """
     recipe = _write_recipe(folder, steps, save_steps)
     context = multiprocessing.get_context("spawn")
@@ -71,7 +78,8 @@ def soak(
     process.start()
     assert process.pid is not None
     try:
-        points = _measured(process, psutil.Process(process.pid), folder / "run" / runs.METRICS)
+        metrics = folder / "run" / runs.METRICS
+        points = _measured(process, psutil.Process(process.pid), metrics, say)
     finally:
         process.kill()
     if process.exitcode != 0:
@@ -108,9 +116,11 @@ def _call(train: Train, recipe: str) -> None:
     raise SystemExit(train(recipe))
 
 
-def _measured(process: Any, measured: psutil.Process, metrics: Path) -> list[tuple[int, float]]:
+def _measured(
+    process: Any, measured: psutil.Process, metrics: Path, say: Callable[[str], object] | None
+) -> list[tuple[int, float]]:
     """The last step that was logged and the resident memory, now and again until the end."""
-    points = []
+    points, to_say = [], 1
     while process.is_alive():
         try:
             size = measured.memory_info().rss / 2**20
@@ -119,6 +129,9 @@ def _measured(process: Any, measured: psutil.Process, metrics: Path) -> list[tup
         step = _last_step(metrics)
         if step is not None and (not points or points[-1][0] < step):
             points.append((step, size))
+            if say is not None and step >= to_say:
+                say(f"step {step:,}: {size:.0f} MiB")
+                to_say = step + _STEPS_BETWEEN_LINES
         process.join(_POLL_SECONDS)
     process.join()
     return points
