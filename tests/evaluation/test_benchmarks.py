@@ -164,7 +164,7 @@ def test_a_benchmark_of_one_s_own_is_a_yaml_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("rule: text", "rule: txet", r"line 6: answer.rule: Input should be"),
+        ("rule: text", "rule: txet", r"line 6: answer.rule: must be 'number'"),
         ("title:", "titel:", "line 1: titel: no such field; did you mean 'title'"),
         ("{file: capitals.csv}", "{fiel: capitals.csv}", "data.fiel: .*did you mean 'file'"),
         ("question: country, ", "", "columns: say which column holds the question"),

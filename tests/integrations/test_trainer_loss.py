@@ -108,3 +108,9 @@ def test_what_it_cannot_do_is_refused(tmp_path: Path) -> None:
         Trainer(**keywords, compute_loss_func=objective_loss_func()).train()
     with pytest.raises(ValueError, match="has 0 fused heads"):
         Trainer(**keywords, callbacks=[FollowTrainer()]).train()
+    keywords["args"]._n_gpu = 2
+    refused = "one process sees 2 GPUs.*torchrun --nproc-per-node 2"
+    with pytest.raises(ValueError, match=refused):
+        Trainer(**keywords, compute_loss_func=(loss := objective_loss_func()), callbacks=[loss])
+    with pytest.raises(ValueError, match=refused):
+        Trainer(**keywords, callbacks=[FollowTrainer()]).train()

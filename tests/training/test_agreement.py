@@ -45,6 +45,8 @@ def test_machines_share_a_run_folder_or_each_keep_whole_checkpoints_or_are_refus
     fresh = disks("fresh")
     cases = [(shared, shared, False), (shared, shared, True), (*fresh, False)]
     cases += [(*each, True) for each in (fresh, cut, missing, swapped, half_done, done)]
+    (tmp_path / "a-file").touch()
+    cases.append((tmp_path / "a-file" / "run", tmp_path / "a-file" / "run", False))
     found = found_by_two([(str(one), str(other), on_each) for one, other, on_each in cases])
 
     assert found[0] == [_from(8)] * 2
@@ -61,6 +63,8 @@ def test_machines_share_a_run_folder_or_each_keep_whole_checkpoints_or_are_refus
     assert all("give each machine the --node-rank it had" in words for words in found[6])
     assert found[7] == [_from(4)] * 2 and not (half_done[0] / runs.MODEL).exists()
     assert found[8] == [_FINISHED] * 2
+    # What keeps the first process from writing ends both of them.
+    assert all("cannot be written: Not a directory" in words for words in found[9])
 
 
 def test_another_number_of_processes_is_refused(tmp_path: Path) -> None:

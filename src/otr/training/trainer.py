@@ -99,7 +99,8 @@ class OTRTrainer(ResumableTrainer):
         check_unsplit(kwargs.get("model", args[0] if args else None), config)
         super().__init__(*args, **kwargs)
         check_sharding(self)
-        # Not before: of a model that lies on several GPUs the trainer says so itself by now.
+        # TRL's own check is younger than its oldest release that we take. Not before the trainer has
+        # seen a model that lies on several GPUs, for which it counts one.
         check_one_gpu(self.args)
         model: Any = self.accelerator.unwrap_model(self.model)
         output_head(model)
