@@ -16,6 +16,7 @@ import torch
 from transformers import TrainerCallback
 
 from otr import runs
+from otr.commands.group import leave
 from otr.signals import Stopped
 from otr.training import pipeline, prepared_run
 from otr.training.config import Run
@@ -70,4 +71,4 @@ def main(folder: Path, *cases: str) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), *sys.argv[2:])
-    torch.distributed.destroy_process_group()
+    leave()
