@@ -6,7 +6,9 @@ from otr.study.bar import Bar
 from otr.study.runner import Progress
 
 
-def test_without_a_terminal_the_words_are_a_line_without_a_bar(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_terminal_the_words_are_a_line_without_a_bar(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     bar = Bar(num_kept=1)
     bar.show(Progress(3))
     bar.close()

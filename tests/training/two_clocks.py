@@ -8,9 +8,9 @@ from typing import Any
 from transformers import TrainerCallback
 
 from otr import OTR, OTRTrainer
-from otr.commands.group import leave
 from otr.training.budget import TimeBudget
 from otr.training.cost import Clock
+from tests.training.done import done
 from tests.training.models import arguments, dataset, model, tokenizer
 
 
@@ -69,4 +69,4 @@ def main(folder: Path) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
-    leave()
+    done()

@@ -16,10 +16,10 @@ import torch
 from transformers import TrainerCallback
 
 from otr import runs
-from otr.commands.group import leave
 from otr.signals import Stopped
 from otr.training import pipeline, prepared_run
 from otr.training.config import Run
+from tests.training.done import done
 from tests.training.fsdp_on_cpu import shard_on_cpu
 
 
@@ -71,4 +71,4 @@ def main(folder: Path, *cases: str) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), *sys.argv[2:])
-    leave()
+    done()
