@@ -244,7 +244,7 @@ def fuzz(
                 phases=(Phase.generate, Phase.shrink),
             )  # fmt: skip
             seed(random_seed)(chosen(targets[kind]))()
-        for name, tried in made.tried.items() if say is not None else ():
-            if tried > before[name]:
+        for name, tried in made.tried.items():
+            if say is not None and tried > before[name]:
                 say(f"{name}: {tried} tried, {made.refused[name]} refused with a message")
     return made

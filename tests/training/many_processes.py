@@ -20,6 +20,7 @@ from torch.distributed.fsdp import FSDPModule
 from transformers import AutoModelForCausalLM, TrainerCallback
 
 from otr import OTR, OTRTrainer
+from tests.training.done import done
 from tests.training.fsdp_on_cpu import shard_on_cpu
 from tests.training.models import VOCABULARY, arguments, dataset, model, tokenizer
 
@@ -245,4 +246,4 @@ def main(folder: Path, *cases: str) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), *sys.argv[2:])
-    torch.distributed.destroy_process_group()
+    done()

@@ -5,12 +5,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import TrainerCallback
 
 from otr import OTR, OTRTrainer
 from otr.training.budget import TimeBudget
 from otr.training.cost import Clock
+from tests.training.done import done
 from tests.training.models import arguments, dataset, model, tokenizer
 
 
@@ -69,4 +69,4 @@ def main(folder: Path) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
-    torch.distributed.destroy_process_group()
+    done()

@@ -10,6 +10,7 @@ import torch
 from transformers import TrainerCallback
 
 from otr import OTR, OTRTrainer
+from tests.training.done import done
 from tests.training.models import arguments, dataset, model, tokenizer
 
 
@@ -61,4 +62,4 @@ def main(folder: Path) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
-    torch.distributed.destroy_process_group()
+    done()

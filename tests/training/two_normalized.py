@@ -4,9 +4,9 @@ writes the final weights."""
 import sys
 from pathlib import Path
 
-import torch
 from safetensors.torch import save_file
 
+from tests.training.done import done
 from tests.training.test_normalization import weights_after
 
 if __name__ == "__main__":
@@ -14,4 +14,4 @@ if __name__ == "__main__":
     weights, is_first = weights_after(Path(sys.argv[1]), **settings)
     if is_first:
         save_file(weights, Path(sys.argv[1]) / "weights.safetensors")
-    torch.distributed.destroy_process_group()
+    done()

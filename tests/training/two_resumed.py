@@ -19,6 +19,7 @@ from otr import runs
 from otr.signals import Stopped
 from otr.training import pipeline, prepared_run
 from otr.training.config import Run
+from tests.training.done import done
 from tests.training.fsdp_on_cpu import shard_on_cpu
 
 
@@ -70,4 +71,4 @@ def main(folder: Path, *cases: str) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), *sys.argv[2:])
-    torch.distributed.destroy_process_group()
+    done()

@@ -1,5 +1,6 @@
 """The process group of a command that torchrun started in several processes."""
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,13 +18,20 @@ def left_in_the_end() -> Iterator[None]:
     try:
         yield
     except Stopped:
-        _leave()
+        leave()
         raise
-    _leave()
+    leave()
 
 
-def _leave() -> None:
+def leave() -> None:
+    """Leave the process group, if one was joined, and end its threads.
+
+    What still holds the group, such as a wrapped model in a cycle, goes first: a thread that lives
+    on and asks for the interpreter as that ends is unwound, and its process aborted.
+    """
     import torch
 
     if torch.distributed.is_initialized():
+        gc.collect()
         torch.distributed.destroy_process_group()
+        gc.collect()
