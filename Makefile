@@ -57,27 +57,21 @@ GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,python3)
 gpu:
 	PYTHONPATH=src:$(PYTHONPATH) $(GPU_PYTHON) -m benchmarks.gpu
 
-# DeepSpeed, and its tests; apart, since every import of transformers would load it from then on.
-zero3: setup
-	$(PYTHON) -m venv .venv-zero3
-	printf '%s\n' $(CURDIR)/src $(CURDIR)/.venv/lib/python3*/site-packages > $$(ls -d .venv-zero3/lib/python3*/site-packages)/otr.pth
-	DS_BUILD_OPS=0 .venv-zero3/bin/pip install --quiet --no-deps --no-build-isolation -r requirements/deepspeed.txt
-	.venv-zero3/bin/python -m pytest tests/training/test_many_processes.py
-
 # The plugin for axolotl, the trackers that pins.txt leaves out, bitsandbytes (8-bit optimizers and
-# QLoRA), and lm-evaluation-harness: each with its tests, in an environment beside the development
-# environment, whose packages it sees.
+# QLoRA), lm-evaluation-harness, and DeepSpeed, which every import of transformers would load from then
+# on: each with its tests, in an environment beside the development environment, whose packages it sees.
 TESTS_plugins := tests/integrations/test_axolotl.py
 TESTS_trackers := tests/training/test_trackers.py
 TESTS_quantized := tests/training/test_features.py
 TESTS_harness := tests/evaluation/test_harness.py
-plugins trackers quantized harness: %: .venv-%/ready
+TESTS_zero3 := tests/training/test_many_processes.py
+plugins trackers quantized harness zero3: %: .venv-%/ready
 	AXOLOTL_DO_NOT_TRACK=1 HF_HUB_OFFLINE=1 .venv-$*/bin/python -m pytest $(TESTS_$*)
 
 .venv-%/ready: requirements/%.txt .venv/ready
 	$(PYTHON) -m venv .venv-$*
 	printf '%s\n' $(CURDIR)/src $(CURDIR)/.venv/lib/python3*/site-packages > $$(echo .venv-$*/lib/python3*/site-packages)/otr.pth
-	.venv-$*/bin/pip install --quiet --no-deps -r requirements/$*.txt
+	DS_BUILD_OPS=0 .venv-$*/bin/pip install --quiet --no-deps --no-build-isolation -r requirements/$*.txt
 	touch $@
 
 # Training killed 50 times at random moments, at least 20 of them inside a save, and gone on with.

@@ -8,8 +8,8 @@ from otr.commands.group import leave
 
 
 def done() -> None:
-    """Leave the process group and end with status 0, without the interpreter's own end, in which
-    threads of libraries have aborted one of two processes that had done all they were to do."""
+    """Leave the process group and end with status 0, without the interpreter's own end: one of two
+    processes has been aborted about then. What goes wrong before is still told."""
     leave()
     atexit._run_exitfuncs()
     sys.stdout.flush()

@@ -1,13 +1,12 @@
 """`otr eval`: score a model or a run on benchmarks."""
 
 import argparse
-import os
 import sys
 import textwrap
 from pathlib import Path
 from typing import Any
 
-from otr.commands.group import left_in_the_end
+from otr.commands.group import is_first, left_in_the_end
 from otr.commands.words import benchmark_names
 from otr.errors import UserError
 
@@ -94,6 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from otr.evaluation.pipeline import evaluate
+    from otr.evaluation.written import scores_folder
     from otr.terminal import bar_options
 
     bars: list[tqdm] = []
@@ -125,12 +125,12 @@ def run(arguments: argparse.Namespace) -> int:
     finally:
         for bar in bars:
             bar.close()
-    if os.environ.get("RANK", "0") == "0":
+    if is_first():
         _print(scores)
-        folder = arguments.output or Path(arguments.model)
-        kept = f"scores: {folder / runs.SCORES}   answers: {folder / runs.ANSWERS}"
-        if not (folder / runs.SCORES).is_file():
-            kept = "these scores are kept nowhere; --output DIR keeps them, and the answers"
+        folder = scores_folder(arguments.model, arguments.output)
+        kept = "these scores are kept nowhere; --output DIR keeps them, and the answers"
+        if folder is not None:
+            kept = f"scores: {folder / runs.SCORES}   answers: {folder / runs.ANSWERS}"
         print(kept, file=sys.stderr)
     return 0
 

@@ -1,10 +1,9 @@
 """`otr train`: fine-tune a model as a run file says."""
 
 import argparse
-import os
 import sys
 
-from otr.commands.group import left_in_the_end
+from otr.commands.group import is_first, left_in_the_end
 from otr.commands.recipe import add_recipe_arguments, recipe_of
 
 _EXAMPLE = """example:
@@ -43,6 +42,6 @@ def run(arguments: argparse.Namespace) -> int:
 
     with left_in_the_end():
         folder = train(recipe, restart=arguments.restart)
-    if os.environ.get("RANK", "0") == "0":
+    if is_first():
         print(f"trained: {folder / 'model'}", file=sys.stderr)
     return 0

@@ -16,10 +16,17 @@ from otr.evaluation.partial import PartialAnswers, remove_partial
 from otr.evaluation.processes import join_processes
 from otr.evaluation.prompts import Prompts
 from otr.evaluation.requests import Generated, Key, Request
-from otr.evaluation.written import SETTINGS, Row, Written, require_writable, scored
+from otr.evaluation.written import (
+    SETTINGS,
+    Row,
+    Written,
+    require_writable,
+    scored,
+    scores_folder,
+)
 from otr.pretrained import load_tokenizer, model_location
 from otr.redaction import redacted
-from otr.runs import CONFIG, model_folder
+from otr.runs import model_folder
 from otr.signals import Stopped, noted_signals
 
 Progress = Callable[[int, int], None]
@@ -79,7 +86,7 @@ def evaluate(
         name=redacted(model_or_run),
         location=location,
         digest=model_digest(location),
-        folder=output if output is not None else _run_folder(model_or_run),
+        folder=scores_folder(model_or_run, output),
         options=replace(options, prompt=prompts.style),
         prompts=prompts,
         processes=processes,
@@ -284,11 +291,6 @@ def _graded(
             }
         )
     return rows
-
-
-def _run_folder(model_or_run: str) -> Path | None:
-    folder = Path(model_or_run)
-    return folder if (folder / CONFIG).is_file() else None
 
 
 def _stopped_words(folder: Path | None, num_done: int, num_all: int) -> str:

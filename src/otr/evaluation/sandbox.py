@@ -12,6 +12,7 @@ from typing import Literal
 from otr.errors import UserError
 from otr.evaluation.launch import Ending, launch
 from otr.evaluation.python_library import python_library
+from otr.evaluation.workers import num_processors
 
 Reason = Literal[
     "finished", "raised", "memory", "exited", "crashed", "killed", "cpu time", "wall time"
@@ -157,7 +158,7 @@ def run_all(
     if not programs:
         return []
     guards = protections()
-    num_workers = num_workers or _num_processors()
+    num_workers = num_workers or num_processors()
     pool = ThreadPoolExecutor(min(num_workers, len(programs)))
     try:
         runs = [pool.submit(run_python, each, limits=limits, guards=guards) for each in programs]
@@ -214,12 +215,6 @@ def _job(program: Program, limits: Limits, *, namespaces: bool) -> dict:
         "packages": library.packages,
         "readable": library.readable,
     }
-
-
-def _num_processors() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _outcome(ending: Ending, token: str, limits: Limits) -> Outcome:

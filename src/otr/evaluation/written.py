@@ -11,6 +11,7 @@ from otr.evaluation.scores import scores_of
 from otr.evaluation.sources import DEMO
 from otr.runs import (
     ANSWERS,
+    CONFIG,
     SCORES,
     read_json,
     read_jsonl,
@@ -24,6 +25,13 @@ Scores = dict[str, dict[str, Any]]
 
 SETTINGS = "settings_sha256"
 """The field of a score that tells what its answers depend on."""
+
+
+def scores_folder(model_or_run: str, output: Path | None) -> Path | None:
+    """Where the scores of a model go: the folder that was asked for, else the run's own; None where
+    the model is no run."""
+    run = Path(model_or_run)
+    return output or (run if (run / CONFIG).is_file() else None)
 
 
 def require_writable(folder: Path | None) -> None:

@@ -138,7 +138,7 @@ def option_words(option: str, value: Any) -> str:
     if isinstance(value, Anchor):
         value = dataclasses.asdict(value)
     if isinstance(value, Mapping):
-        value = f"{value.get('direction', 'forward')} {value.get('kl', 0.05)}"
+        value = "{direction} {kl}".format_map(dataclasses.asdict(Anchor()) | dict(value))
     return f"{option}={value:g}" if isinstance(value, float) else f"{option}={value}"
 
 

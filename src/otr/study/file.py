@@ -157,7 +157,7 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     named = [study.validation.benchmark]
     named += dict.fromkeys(name for names in study.benchmarks.groups().values() for name in names)
     keys = [scored_name(name) for name in named]
-    twice = {key for key in keys if keys.count(key) > 1}
+    twice = [key for key in keys if keys.count(key) > 1]
     chosen_on, *compared_on = named
     file = chosen_on.partition("=")[2]
     shared = [
@@ -170,8 +170,8 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
         )
     if twice:
         raise UserError(
-            f"{path}: benchmarks: two would be scored as {(name := sorted(twice)[0])!r}; name one of "
-            f"them otherwise, as in {name}/validation=FILE, or describe it in a YAML file of its own"
+            f"{path}: benchmarks: two would be scored as {twice[0]!r}; name one of them otherwise, as in "
+            "gsm8k/validation=FILE, or describe it in a YAML file of another name"
         )
     return study
 

@@ -337,11 +337,7 @@ def _fields(kind: type[BaseModel], sections: list[str]) -> list[str]:
 
 
 def _short(value: Any) -> str:
-    text = (
-        "a section"
-        if isinstance(value, dict)
-        else "a list"
-        if isinstance(value, list)
-        else repr(value)
-    )
+    if isinstance(value, dict | list):
+        return "a section" if isinstance(value, dict) else "a list"
+    text = repr(value)
     return text if len(text) <= 80 else text[:77] + "…"
