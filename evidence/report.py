@@ -1,6 +1,7 @@
 """docs/results.md: tables from the committed files, between paragraphs written by hand."""
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +50,15 @@ def document() -> str:
 def results(name: str, methods: list[Results] | None = None, rate: float | None = None) -> Results:
     """A regime's results, compared anew; of some methods only, the first being the reference, or
     at one learning rate only."""
+    return _compared(name, None if methods is None else tuple(map(_key, methods)), rate)
+
+
+@cache
+def _compared(name: str, wanted: tuple[str, ...] | None, rate: float | None) -> Results:
     header, rows = read_results(name)
     if rate is not None:
         rows = [row for row in rows if row["learning_rate"] == rate]
-    if methods is not None:
-        wanted = [_key(options) for options in methods]
+    if wanted is not None:
         rows = [row for row in rows if _key(row["objective"]) in wanted]
         rows.sort(key=lambda row: wanted.index(_key(row["objective"])))
         header["failed"] = [row for row in header["failed"] if _key(row["objective"]) in wanted]

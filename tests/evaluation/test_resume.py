@@ -1,13 +1,10 @@
 """An evaluation that was stopped or killed goes on, and ends as an unbroken one."""
 
 import json
-import multiprocessing
 import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +19,7 @@ from otr.evaluation import generation, pipeline
 from otr.evaluation.partial import PartialAnswers
 from otr.evaluation.pipeline import evaluate
 from otr.signals import EXIT_STOPPED, Stopped
+from tests.processes import forks, together
 
 BENCHMARKS = ["demo/in_domain", "demo/longer"]
 SAMPLED: dict[str, Any] = {"samples": 2, "temperature": 1.0, "limit": 12}
@@ -95,8 +93,7 @@ def kept(folder: Path) -> int:
 def test_one_that_is_killed_three_times_at_random_moments_ends_as_an_unbroken_one(
     tmp_path: Path, unbroken: dict[str, bytes]
 ) -> None:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["otr.evaluation.pipeline"])
+    context = forks()
     chance = random.Random(2)
     seen = [0]
     for _ in range(3):
@@ -248,40 +245,16 @@ def test_a_damaged_line_is_refused_with_its_place(tmp_path: Path) -> None:
 def test_two_processes_write_what_one_does_also_when_one_of_them_is_stopped(
     tmp_path: Path, unbroken: dict[str, bytes]
 ) -> None:
-    program = """
-import sys
-from otr.commands.main import main
-from otr.evaluation import generation
-from tests.evaluation.test_resume import stopped_after, terminate
-import os, pytest
-generation._MAX_ROWS = 7
-if sys.argv[1] == "stopped" and os.environ["RANK"] == "1":
-    stopped_after(5, pytest.MonkeyPatch(), terminate)
-sys.exit(main(sys.argv[2:]))
-"""
-    (tmp_path / "program.py").write_text(program)
     folder = tmp_path / "scores"
     words = ["eval", "demo-mid", "--benchmark", BENCHMARKS[0], "--benchmark", BENCHMARKS[1]]
     words += ["--samples", "2", "--temperature", "1.0", "--limit", "12", "--output", str(folder)]
 
-    def launch(kind: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [
-                *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-                *("--nproc-per-node=2", str(tmp_path / "program.py"), kind, *words),
-            ],
-            timeout=240,
-            capture_output=True,
-            text=True,
-            cwd=Path(__file__).parents[2],
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        )
-
-    stopped = launch("stopped")
-    assert stopped.returncode != 0 and "the same command goes on" in stopped.stderr
+    stopped = together(2, "tests.evaluation.two_stopped", *words)
+    assert [each.status for each in stopped] == [EXIT_STOPPED] * 2
+    assert all("the same command goes on" in each.stderr for each in stopped)
     partial = {path.name for path in (folder / runs.PARTIAL).glob("*.jsonl")}
     assert {name.split(".")[1] for name in partial} == {"0", "1"}
-    whole = launch("whole")
-    assert whole.returncode == 0, whole.stderr
-    assert whole.stdout.count("demo/longer") == 1
+    whole = together(2, "tests.evaluation.two_stopped", *words, GOES_ON="1")
+    assert [each.status for each in whole] == [0, 0], whole
+    assert [each.stdout.count("demo/longer") for each in whole] == [1, 0]
     assert files(folder) == unbroken

@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
+from otr.evaluation import statistics
 from otr.evaluation.scores import pass_at_k, score
 from otr.evaluation.statistics import (
     accuracy_estimate,
@@ -72,6 +73,15 @@ def test_for_one_seed_the_test_is_mcnemars_exact_one() -> None:
         expected = mcnemar([[0, better], [worse, 0]], exact=True)
         found = paired_difference([0], [first], [second]).p_value
         assert found == pytest.approx(float(expected.pvalue))  # type: ignore[attr-defined]
+
+
+def test_the_exact_interval_is_clopper_and_pearsons() -> None:
+    for better, worse in [(1, 0), (0, 6), (12, 5), (40, 61)]:
+        first, second = paired(better, worse, 120)
+        _, found = statistics._mcnemar((first - second)[0])
+        chance = stats.binomtest(better, better + worse).proportion_ci(method="exact")
+        share = (better + worse) / 120
+        assert found == pytest.approx([(2 * end - 1) * share for end in chance])
 
 
 def test_the_interval_of_one_seed_each_is_the_textbook_one_where_many_questions_differ() -> None:

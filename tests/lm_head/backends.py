@@ -30,3 +30,11 @@ def is_interpreted(backend: str | None) -> bool:
     """Whether a backend takes some 50 microseconds for every operation of every program, so that
     its tests must be small."""
     return backend == "triton" and not ON_GPU
+
+
+def fewer_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have one program of a kernel do what takes many on a GPU, which interprets faster."""
+    from otr.lm_head import triton_passes
+
+    for name in ("_DRAWS", "_ENTRIES"):
+        monkeypatch.setattr(triton_passes, name, 1024)

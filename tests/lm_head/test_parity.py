@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from otr.lm_head import HeadOutput, chunked, linear_loss, logits_loss, products
 from otr.objectives import OTR, SFT, Objective
-from tests.lm_head.backends import BACKENDS, device, is_interpreted
+from tests.lm_head.backends import BACKENDS, device, fewer_programs, is_interpreted
 from tests.lm_head.definitions import CASES, ILL_CONDITIONED, Definition
 
 SIZES = [(255, 507, 123), (7, 130, 16), (1, 129, 3), (64, 4099, 24)]
@@ -18,13 +18,13 @@ TRANSFORMS = [(1.0, None), (0.7, None), (1.0, 8.0), (1.6, 5.0)]
 ALL_COMBINATIONS = list(itertools.product(SIZES, TRANSFORMS, (True, False)))
 INTERPRETED_COMBINATIONS = list(
     zip(
-        [(13, 507, 24), (5, 130, 16), (3, 129, 3), (4, 4736, 24)],
+        [(6, 507, 24), (4, 130, 16), (3, 129, 3), (2, 4736, 24)],
         TRANSFORMS,
         (True, False, True, False),
         strict=True,
     )
 )
-FEW_TOKENS = (13, 507, 24)
+FEW_TOKENS = (6, 507, 24)
 
 
 def problem(
@@ -81,8 +81,10 @@ def assert_close(found: Tensor, expected: Tensor, tolerance: float, what: str) -
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_values_and_gradients_are_the_definitions(
-    name: str, backend: str, dtype: torch.dtype
+    name: str, backend: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if is_interpreted(backend) and dtype == torch.float64:
+        fewer_programs(monkeypatch)
     objective, definition = CASES[name]
     tolerance = 3e-5 if dtype == torch.float32 else 1e-8 if name in ILL_CONDITIONED else 1e-12
     combinations = INTERPRETED_COMBINATIONS if is_interpreted(backend) else ALL_COMBINATIONS

@@ -7,7 +7,13 @@ from scipy import stats
 from otr.lm_head import chunked, linear_loss, logits_loss
 from otr.lm_head.rollouts import philox
 from otr.objectives import OTR
-from tests.lm_head.backends import BACKENDS, FAST_BACKENDS, device, is_interpreted
+from tests.lm_head.backends import (
+    BACKENDS,
+    FAST_BACKENDS,
+    device,
+    fewer_programs,
+    is_interpreted,
+)
 
 
 def drawn(logits: torch.Tensor, labels: torch.Tensor, objective: OTR, **keywords) -> torch.Tensor:  # type: ignore[no-untyped-def]
@@ -53,10 +59,8 @@ def test_draws_follow_the_rollout_policy(
     logits = 2 * torch.randn(1, 300, generator=torch.Generator().manual_seed(3))
     num_draws = 200_000
     if is_interpreted(backend):
-        from otr.lm_head import triton_passes
-
         num_draws = 20_000
-        monkeypatch.setattr(triton_passes, "_DRAWS", 1024)
+        fewer_programs(monkeypatch)
     objective = OTR(num_rollouts=1000, temperature=temperature)
     rows = logits.expand(num_draws // 1000, -1)
     labels = torch.full((len(rows),), label)
@@ -110,7 +114,7 @@ def test_an_improbable_label_is_hit_as_often_as_its_probability_says() -> None:
 def test_order_subset_and_chunk_of_the_tokens_change_no_rollout(
     backend: str, least_chance: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    num_tokens = 30 if is_interpreted(backend) else 300
+    num_tokens = 20 if is_interpreted(backend) else 300
     generator = torch.Generator().manual_seed(9)
     logits = 2 * torch.randn(num_tokens, 777, generator=generator)
     labels = torch.randint(0, 777, (num_tokens,), generator=generator)

@@ -13,8 +13,8 @@ from reliability.report import DOCUMENT, RESULTS, document
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_random_and_damaged_input_is_used_or_refused(tmp_path: Path) -> None:
-    found = fuzz(tmp_path, 20)
-    assert all(count >= 20 for count in found.tried.values()) and len(found.tried) == 10
+    found = fuzz(tmp_path, 12)
+    assert all(count >= 12 for count in found.tried.values()) and len(found.tried) == 10
     for kind, tried in found.tried.items():
         if kind != "checkpoints":
             assert 0 < found.refused[kind] < tried, kind

@@ -1,6 +1,6 @@
 """Short runs of the same rows in one process or several, one after the other in the same processes.
 
-Started by torchrun in each process, or called in the test's own. The first process writes of each run
+Started in each process, or called in the test's own. The first process writes of each run
 its weights, its logged figures and its evaluation.
 """
 
@@ -20,7 +20,6 @@ from torch.distributed.fsdp import FSDPModule
 from transformers import AutoModelForCausalLM, TrainerCallback
 
 from otr import OTR, OTRTrainer
-from tests.training.done import done
 from tests.training.fsdp_on_cpu import shard_on_cpu
 from tests.training.models import VOCABULARY, arguments, dataset, model, tokenizer
 
@@ -246,4 +245,3 @@ def main(folder: Path, *cases: str) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), *sys.argv[2:])
-    done()

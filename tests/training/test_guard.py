@@ -13,8 +13,8 @@ from transformers import TrainerCallback
 
 from otr import OTR, OTRTrainer, runs
 from otr.training.guard import discard_gradients
+from tests.processes import launch
 from tests.training.models import arguments, dataset, model, tokenizer
-from tests.training.test_two_processes import launch
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -142,7 +142,7 @@ def test_under_a_scaler_a_step_that_was_left_out_changes_nothing(clips: bool) ->
 
 @pytest.mark.slow
 def test_one_process_s_bad_step_is_left_out_by_all(tmp_path: Path) -> None:
-    launch(2, "two_guards", str(tmp_path))
+    launch(2, "tests.training.two_guards", str(tmp_path))
     one, two = (json.loads((tmp_path / f"process-{n}.json").read_text()) for n in range(2))
     assert one == two
     assert one["moved"] == [True, True, False, True, True]

@@ -16,6 +16,7 @@ from otr.commands.main import main
 from otr.demo.regimes import REGIMES, data_section, write_demonstrations
 from otr.training.checkpoints import find, latest
 from reliability.ends import differing, end_of
+from tests.processes import launch, together
 from tests.training.hosts import (
     Host,
     Torchrun,
@@ -56,8 +57,7 @@ def recipe(folder: Path, output_dir: str | Path, rows: int = 4, **training: Any)
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The end of a run of two processes on one machine that nothing happened to."""
     folder = tmp_path_factory.mktemp("unbroken")
-    with torchrun(folder / "first", _ONE_MACHINE, recipe(folder, folder / "run")) as run:
-        assert run.wait() == 0, run.printed.read_text()
+    launch(2, "otr", *recipe(folder, folder / "run"))
     return end_of(folder / "run", _STEPS)
 
 
@@ -101,10 +101,10 @@ def test_a_killed_process_and_a_signal_to_torchrun_end_both_and_they_go_on_bit_b
             said = stopped.stderr(rank, restart=1)
             assert f"stopped; the same command goes on from {newest}" in said
         assert_nothing_half(run)
-    with torchrun(tmp_path / "last", _ONE_MACHINE, words) as last:
-        assert last.wait() == 0
-        for told in ("tokens learned", f"going on from {newest}", "trained: "):
-            assert [last.stderr(rank).count(told) for rank in range(2)] == [1, 0]
+    last = together(2, "otr", *words)
+    assert [each.status for each in last] == [0, 0], last
+    for told in ("tokens learned", f"going on from {newest}", "trained: "):
+        assert [each.stderr.count(told) for each in last] == [1, 0]
     assert differing(unbroken, end_of(run, _STEPS)) == []
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.processes import launch
 from tests.training import many_processes
-from tests.training.test_two_processes import launch
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -38,7 +38,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def in_two(folder: Path) -> Path:
     """And those in two processes."""
-    launch(2, "many_processes", str(folder), *IN_TWO, "fsdp2:guarded", "ddp:tensor-parallel")
+    cases = (*IN_TWO, "fsdp2:guarded", "ddp:tensor-parallel")
+    launch(2, "tests.training.many_processes", str(folder), *cases)
     return folder
 
 
@@ -52,7 +53,7 @@ def with_zero3(folder: Path) -> Path:
     more = ("zero3:guarded", "zero3:resumed")
     # DeepSpeed compiles an extension; in the usual folder the lock of a killed run would be awaited.
     launch(
-        2, "many_processes", str(folder), *ZERO3, *more,
+        2, "tests.training.many_processes", str(folder), *ZERO3, *more,
         DS_ACCELERATOR="cpu", TORCH_EXTENSIONS_DIR=str(folder / "extensions"),
     )  # fmt: skip
     return folder

@@ -1,7 +1,5 @@
 """The mean over tokens, or over sequences: against full logits, and however a step is split."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ from otr import OTRTrainer, runs
 from otr.commands.main import main
 from otr.objectives import OTR, SFT
 from otr.training.sequences import num_sequences, sequence_weights
+from tests.processes import launch
 
 from .models import arguments, dataset, model, tokenizer
 
@@ -94,16 +93,7 @@ def test_eight_rows_at_once_train_as_four_twice_do(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
     whole, _ = weights_after(tmp_path)
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-            *("--nproc-per-node=2", "-m", "tests.training.two_normalized", str(tmp_path)),
-        ],
-        check=True,
-        timeout=240,
-        capture_output=True,
-        cwd=Path(__file__).parents[2],
-    )
+    launch(2, "tests.training.two_normalized", str(tmp_path))
     assert_same(load_file(tmp_path / "weights.safetensors"), whole)
 
 

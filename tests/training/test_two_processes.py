@@ -1,10 +1,7 @@
 """Two processes stop, save and keep time together."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,30 +14,13 @@ from otr.demo.regimes import REGIMES, data_section, write_demonstrations
 from otr.pretrained import load_model
 from otr.training.checkpoints import why_broken
 from reliability.ends import differing, end_of
+from tests.processes import launch
 from tests.training import models
-
-
-def launch(num_processes: int, program: str, *words: str, **variables: str) -> None:
-    """Run a program of this folder in several processes, with environment variables."""
-    ended = subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-            *(f"--nproc-per-node={num_processes}", "-m", f"tests.training.{program}", *words),
-        ],
-        timeout=400,
-        capture_output=True,
-        text=True,
-        env={**os.environ, **variables},
-        cwd=Path(__file__).parents[2],
-    )
-    # Without the launcher's own traceback.
-    said = ended.stderr.rpartition("\nTraceback (most recent call last):\n")[0]
-    assert ended.returncode == 0, (said or ended.stderr)[-6000:]
 
 
 @pytest.mark.slow
 def test_a_budget_is_the_first_processs_and_all_have_its_learning_rates(tmp_path: Path) -> None:
-    launch(2, "two_clocks", str(tmp_path))
+    launch(2, "tests.training.two_clocks", str(tmp_path))
     one, two = (json.loads((tmp_path / f"process-{n}.json").read_text()) for n in range(2))
     # Two seconds of the first process's quarters.
     assert one["rates"] == pytest.approx([1e-3 * (1 - step / 8) for step in range(1, 9)])
@@ -83,12 +63,11 @@ def resumed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for how in HOW
         for part, step in ((f"whole-{how}", 0), (f"broken-{how}", 4))
     ]
-    launch(2, "two_resumed", str(folder), *first)
+    launch(2, "tests.training.two_resumed", str(folder), *first)
     stopped = folder / "broken-shards" / runs.CHECKPOINTS / "checkpoint-4"
     shutil.copytree(stopped, folder / "checkpoint-4")
-    launch(
-        2, "two_resumed", str(folder), *(f"broken-{how}:0" for how in HOW), "broken-shards:again"
-    )
+    again = [*(f"broken-{how}:0" for how in HOW), "broken-shards:again"]
+    launch(2, "tests.training.two_resumed", str(folder), *again)
     return folder
 
 

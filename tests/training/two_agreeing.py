@@ -1,7 +1,6 @@
 """What two processes, each of which may have a disk of its own, agree to go on from."""
 
 import json
-import multiprocessing
 import os
 import socket
 import traceback
@@ -17,6 +16,7 @@ from otr.training.agreement import agreed
 from otr.training.checkpoints import ASIDE, checkpoint_name, find, seal
 from otr.training.folder import Standing
 from otr.training.resumable import own_state_name
+from tests.processes import forks
 
 
 def checkpoint(run: Path, step: int, *ranks: int) -> None:
@@ -32,8 +32,7 @@ def checkpoint(run: Path, step: int, *ranks: int) -> None:
 def found_by_two(cases: list[tuple[str, str, bool]]) -> list[list[str]]:
     """For each case (the run folder of each process, and `save_on_each_node`), what each of them
     goes on from, or its error."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    context = forks()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

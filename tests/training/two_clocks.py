@@ -1,4 +1,4 @@
-"""A run with a budget, started by torchrun in two processes whose clocks disagree."""
+"""A run with a budget in two processes whose clocks disagree."""
 
 import json
 import sys
@@ -10,7 +10,6 @@ from transformers import TrainerCallback
 from otr import OTR, OTRTrainer
 from otr.training.budget import TimeBudget
 from otr.training.cost import Clock
-from tests.training.done import done
 from tests.training.models import arguments, dataset, model, tokenizer
 
 
@@ -69,4 +68,3 @@ def main(folder: Path) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
-    done()

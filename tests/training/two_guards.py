@@ -10,7 +10,6 @@ import torch
 from transformers import TrainerCallback
 
 from otr import OTR, OTRTrainer
-from tests.training.done import done
 from tests.training.models import arguments, dataset, model, tokenizer
 
 
@@ -62,4 +61,3 @@ def main(folder: Path) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
-    done()

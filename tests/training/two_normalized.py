@@ -1,4 +1,4 @@
-"""A short run whose loss is a mean over sequences, started by torchrun in each process; the first
+"""A short run whose loss is a mean over sequences, started in each process; the first
 writes the final weights."""
 
 import sys
@@ -6,7 +6,6 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from tests.training.done import done
 from tests.training.test_normalization import weights_after
 
 if __name__ == "__main__":
@@ -14,4 +13,3 @@ if __name__ == "__main__":
     weights, is_first = weights_after(Path(sys.argv[1]), **settings)
     if is_first:
         save_file(weights, Path(sys.argv[1]) / "weights.safetensors")
-    done()

@@ -1,4 +1,4 @@
-"""Runs of `otr train` started by torchrun in two processes, one after the other.
+"""Runs of `otr train` in two processes, one after the other.
 
 Each is named by its folder, whose run file lies beside it, and the step in which the second process
 gets a signal (0: none), or by `again`: its model is removed, and only that is to be made anew.
@@ -19,7 +19,6 @@ from otr import runs
 from otr.signals import Stopped
 from otr.training import pipeline, prepared_run
 from otr.training.config import Run
-from tests.training.done import done
 from tests.training.fsdp_on_cpu import shard_on_cpu
 
 
@@ -71,4 +70,3 @@ def main(folder: Path, *cases: str) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), *sys.argv[2:])
-    done()

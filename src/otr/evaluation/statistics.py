@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy.special import bdtr, betaincinv, ndtri
 
 from otr.evaluation.variance import LEVEL, Matrix, variance_of
 
@@ -64,7 +64,7 @@ def wilson_interval(share: float, n: float) -> tuple[float, float]:
     be the number of independent questions that would say as much.
     """
     assert n > 0 and 0 <= share <= 1
-    z = float(stats.norm.ppf(1 - LEVEL / 2))
+    z = float(ndtri(1 - LEVEL / 2))
     centre = share + z * z / (2 * n)
     half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
@@ -86,7 +86,7 @@ def accuracy_estimate(seeds: Sequence[int], values: Sequence[Matrix]) -> Estimat
     num_questions = len(values) ** 2 / sum(1 / matrix.shape[1] for matrix in values)
     effective = num_questions
     if (len(seeds) > 1 or len(values) > 1) and 0 < mean < 1:
-        squared = (variance.half_width() / float(stats.norm.ppf(1 - LEVEL / 2))) ** 2
+        squared = (variance.half_width() / float(ndtri(1 - LEVEL / 2))) ** 2
         most = num_questions * len(seeds)
         effective = min(most, mean * (1 - mean) / squared) if squared > 0 else most
     return Estimate(
@@ -155,10 +155,11 @@ def _mcnemar(differences: Matrix) -> tuple[float, tuple[float, float]]:
     better, worse = int((differences > 0).sum()), int((differences < 0).sum())
     if better + worse == 0:
         return 1.0, (0.0, 0.0)
-    test = stats.binomtest(better, better + worse)
-    chance = test.proportion_ci(1 - LEVEL, method="exact")
+    p_value = min(1.0, 2 * float(bdtr(min(better, worse), better + worse, 0.5)))
+    low = betaincinv(better, worse + 1, LEVEL / 2) if better else 0.0
+    high = betaincinv(better + 1, worse, 1 - LEVEL / 2) if worse else 1.0
     share = (better + worse) / len(differences)
-    return float(test.pvalue), ((2 * chance.low - 1) * share, (2 * chance.high - 1) * share)
+    return p_value, ((2 * float(low) - 1) * share, (2 * float(high) - 1) * share)
 
 
 def holm(

@@ -1,6 +1,7 @@
 """Where the uncertainty of a mean over training seeds and questions comes from."""
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -113,10 +114,14 @@ class Variance:
 
     def _seeds(self, allowed: float, variance: float) -> int | None:
         """The smallest number of seeds whose part is as small as allowed."""
-        for number in range(self.num_seeds + 1, _MOST_SEEDS + 1):
-            if _reach(number) * variance * self.num_seeds / number <= allowed:
-                return number
-        return None
+
+        def is_small(number: int) -> bool:
+            return _reach(number) * variance * self.num_seeds / number <= allowed
+
+        # More seeds make it smaller, always.
+        numbers = range(self.num_seeds + 1, _MOST_SEEDS + 1)
+        place = bisect_left(numbers, True, key=is_small)
+        return numbers[place] if place < len(numbers) else None
 
 
 def _reach(num_seeds: int | None) -> float:

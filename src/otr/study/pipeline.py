@@ -28,7 +28,7 @@ from otr.study.plan import (
     rewarded_of,
     run_of,
 )
-from otr.study.runner import default_num_processes, run_jobs
+from otr.study.runner import default_num_processes, load_ahead, run_jobs
 
 _LOCK = ".lock"
 
@@ -52,6 +52,7 @@ def run_studies(
     """
     if num_processes is not None and num_processes < 1:
         raise UserError(f"jobs: must be at least 1, found {num_processes}")
+    load_ahead(num_processes)
     gaps = [gap for study in studies for gap in _check(study, run_code=run_code)]
     for gap in dict.fromkeys(gaps):
         say(gap)

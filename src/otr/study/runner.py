@@ -32,6 +32,8 @@ from otr.training.config import Run
 _POLL_SECONDS = 1.0
 _GRACE_SECONDS = 30.0
 _LAST_LINE_BYTES = 4096
+_GPU_DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+"""Of which one is there where a GPU may be: NVIDIA's, AMD's, and that of Linux within Windows."""
 
 
 @dataclass
@@ -48,6 +50,16 @@ class Progress:
     def num_done(self) -> int:
         """Jobs that have ended, well or not."""
         return len(self.finished) + len(self.failed)
+
+
+def load_ahead(num_processes: int | None) -> None:
+    """Begin to load what jobs need, beside what the caller still does; `run_jobs` does it otherwise.
+
+    Where there may be a GPU this does nothing, since jobs are not forked there.
+    """
+    if _has_forks() and not any(map(os.path.exists, _GPU_DRIVERS)):
+        with _threads_each(num_processes or num_processors()):
+            _fork_server()
 
 
 def run_jobs(
@@ -137,8 +149,16 @@ def _context() -> Any:
     loading; where there are GPUs, which do not survive a fork, or no forks, fresh ones."""
     import torch
 
-    if "forkserver" not in multiprocessing.get_all_start_methods() or torch.cuda.is_available():
+    if not _has_forks() or torch.cuda.is_available():
         return multiprocessing.get_context("spawn")
+    return _fork_server()
+
+
+def _has_forks() -> bool:
+    return "forkserver" in multiprocessing.get_all_start_methods()
+
+
+def _fork_server() -> Any:
     from multiprocessing.forkserver import ensure_running
 
     context = multiprocessing.get_context("forkserver")
