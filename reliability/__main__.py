@@ -125,9 +125,9 @@ def _soak(arguments: argparse.Namespace) -> int:
 
 
 def _cases(arguments: argparse.Namespace) -> int:
-    from reliability.cases import counted
+    from reliability.cases import collected, counted
 
-    runs.write_json(RESULTS / "cases.json", counted())
+    runs.write_json(RESULTS / "cases.json", counted(collected()))
     return 0
 
 

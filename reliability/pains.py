@@ -120,15 +120,20 @@ PAINS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ),
     (
         "A merged adapter is worse than the adapter",
-        "adapters are kept and scored as they are; otr does not merge",
+        "adapters are kept and scored as they are; `otr export --merge` compares the logits",
         (
             "tests/training/test_known_pains.py::test_a_saved_adapter_answers_as_the_trained_model_did",
+            "tests/commands/test_export.py::test_a_merged_adapter_answers_as_the_adapter_beside_its_base",
         ),
     ),
     (
         "Processes time out while one of them tokenizes",
-        "each does it itself, before they first meet",
-        ("tests/training/test_known_pains.py::test_no_process_waits_for_another_to_tokenize",),
+        "one of each machine does it, and the others wait for its file, in no collective",
+        (
+            "tests/training/test_known_pains.py::test_no_collective_waits_for_a_process_that_tokenizes",
+            "tests/training/test_shared_tokens.py::test_who_waits_gets_what_the_first_makes",
+            "tests/training/test_shared_tokens.py::test_a_dead_process_is_not_waited_for",
+        ),
     ),
 )
 

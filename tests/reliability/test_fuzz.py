@@ -20,9 +20,10 @@ def test_random_and_damaged_input_is_used_or_refused(tmp_path: Path) -> None:
             assert 0 < found.refused[kind] < tried, kind
 
 
-@pytest.mark.slow
-def test_no_more_cases_are_counted_than_there_are() -> None:
-    there = counted()
+def test_no_more_cases_are_counted_than_there_are(request: pytest.FixtureRequest) -> None:
+    there = counted([item.nodeid for item in request.session.items])
+    if not all(there.values()):
+        pytest.skip("needs all tests to be collected, as `make test` does")
     for place, number in runs.read_json(RESULTS / "cases.json").items():
         assert 10 < number <= there[place], place
 

@@ -29,8 +29,8 @@ class Host:
         """Take its end of the wire down."""
         _ip("-n", self.namespace, "link", "set", self.interface, "down")
 
-    def back(self) -> None:
-        """Take it up again."""
+    def connect(self) -> None:
+        """Take it up."""
         _ip("-n", self.namespace, "link", "set", self.interface, "up")
 
 
@@ -65,7 +65,7 @@ def two_hosts() -> Iterator[tuple[Host, Host]]:
         for host in (one, other):
             _ip("-n", host.namespace, "addr", "add", f"{host.address}/30", "dev", host.interface)
             _ip("-n", host.namespace, "link", "set", "lo", "up")
-            host.back()
+            host.connect()
         yield one, other
     finally:
         for host in (one, other):

@@ -102,7 +102,7 @@ def test_one_row_without_a_label_is_warned_of(tmp_path: Path) -> None:
 
 
 def test_a_saved_adapter_answers_as_the_trained_model_did(tmp_path: Path) -> None:
-    """It is kept as it is, never merged."""
+    """It is kept as it is."""
     base = model()
     base.save_pretrained(tmp_path / "base")
     of = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
@@ -119,11 +119,11 @@ def test_a_saved_adapter_answers_as_the_trained_model_did(tmp_path: Path) -> Non
     assert not torch.allclose(trained, untrained, atol=1e-2)
 
 
-def test_no_process_waits_for_another_to_tokenize(
+def test_no_collective_waits_for_a_process_that_tokenizes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every process reads and tokenizes the data itself, before processes first meet; the trainer
-    has nothing left to tokenize."""
+    """The data is read and tokenized before processes first meet; the trainer has nothing left to
+    tokenize."""
     runs.write_jsonl(tmp_path / "rows.jsonl", [{"prompt": "add 1 :", "completion": "ans 1"}] * 4)
     run = Run.model_validate(
         {
