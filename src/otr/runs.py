@@ -23,7 +23,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NotRequired, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 from ruamel.yaml import YAML
@@ -66,9 +66,13 @@ class Audit(TypedDict):
 
 
 class Scored(TypedDict):
-    """What every entry of scores.json must hold."""
+    """What every entry of scores.json must hold, and what is read of it where it is there."""
 
     n: int
+    accuracy: NotRequired[float]
+    interval_95: NotRequired[tuple[float, float]]
+    metrics: NotRequired[dict[str, float]]
+    """What lm-evaluation-harness measures, also where nothing is right or wrong."""
 
 
 class Environment(TypedDict):

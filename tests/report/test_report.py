@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 from markupsafe import Markup
 
+from otr import runs
 from otr.errors import UserError
 from otr.report.drawing import Figure
 from otr.report.report import clean, write_report
+from tests.report.conftest import HOSTILE
 
 
 class Tags(HTMLParser):
@@ -62,6 +64,27 @@ def test_runs_without_a_study_have_curves_and_differences_but_no_verdict(study: 
     page = (study / "runs.html").read_text()
     assert "Verdict" not in page and "loss against seconds" in page
     assert "objective.num_rollouts" in page and "sft-0" in page
+
+
+def test_runs_without_a_study_have_the_scores_that_were_evaluated(
+    study: Path, tmp_path: Path
+) -> None:
+    """Also scores whose model is no run's, and what lm-evaluation-harness does not call right."""
+    right = {"accuracy": 0.625, "n": 40, "interval_95": [0.4, 0.75], "prompt": "base"}
+    runs.write_json(study / "sft-0" / runs.SCORES, {"gsm8k": right})
+    folder = tmp_path / "scores"
+    folder.mkdir()
+    of_text = {"n": 7, "metrics": {"perplexity": 12.3456}}
+    runs.write_json(folder / runs.SCORES, {"lm-eval:text": of_text, HOSTILE: right})
+    write_report([study / "sft-0", study / "otr-1", folder], study / "runs.html")
+    page = (study / "runs.html").read_text()
+    assert "62.5 (40.0 to 75.0), n = 40" in page and "perplexity 12.35, n = 7" in page
+    assert page.count('id="scores"') == 1 and "<script>alert" not in page
+    write_report([study / "otr-1"], study / "runs.html")
+    assert 'id="scores"' not in (study / "runs.html").read_text()
+    runs.write_json(study / "sft-0" / runs.SCORES, {"gsm8k": right | {"accuracy": "much"}})
+    with pytest.raises(UserError, match="scores.json: gsm8k.accuracy"):
+        write_report([study / "sft-0"], study / "runs.html")
 
 
 def test_a_study_that_is_not_finished_shows_the_runs_that_have_trained(study: Path) -> None:

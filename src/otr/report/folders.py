@@ -41,7 +41,9 @@ def read_groups(folders: list[Path]) -> list[Group]:
         runs.refuse_links(folder)
         if (folder / runs.RESULTS).is_file():
             groups.append(_study(folder))
-        elif (folder / runs.CONFIG).is_file() or has_events(folder):
+        elif any((folder / name).is_file() for name in (runs.CONFIG, runs.SCORES)) or has_events(
+            folder
+        ):
             # Folders of one name in different places, such as a tracker's, are told apart.
             single[folder.name if folder.name not in single else str(folder)] = [folder]
         elif (folder / runs.STUDY).is_file():
@@ -50,8 +52,9 @@ def read_groups(folders: list[Path]) -> list[Group]:
             raise UserError(f"{folder}: no such folder{file_suggestion(folder)}")
         else:
             raise UserError(
-                f"{folder}: neither a run folder (with {runs.CONFIG}), nor a study folder (with "
-                f"{runs.RESULTS}), nor one with TensorBoard's event files"
+                f"{folder}: neither a run folder (with {runs.CONFIG}), nor one of scores (with "
+                f"{runs.SCORES}), nor a study folder (with {runs.RESULTS}), nor one with TensorBoard's "
+                "event files"
             )
     if single:
         groups.append(Group(title="runs", results=None, run_folders=single))

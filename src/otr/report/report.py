@@ -111,6 +111,8 @@ def _sections(group: Group, prefix: str) -> list[Section]:
     curves = {
         _name(label): [metrics(each) for each in kept] for label, kept in group.run_folders.items()
     }
+    if results is None:
+        found.append(("scores", "Scores", _scores(group)))
     found += [
         ("curves", "Training", _side_by_side(curve_figures(curves, f"{prefix}curves"))),
         ("cost", "Cost", _cost(group)),
@@ -145,6 +147,33 @@ def _side_by_side(figures: Sequence[Figure | None]) -> Markup:
     """The figures in as many columns as fit; nothing if there are none."""
     drawn = _drawn(figures)
     return Markup('<div class="columns">') + drawn + Markup("</div>") if drawn else drawn
+
+
+def _scores(group: Group) -> Markup:
+    """What `otr eval` found of each run."""
+    found = {
+        label: runs.read_as(path, dict[str, runs.Scored])
+        for label, folders in group.run_folders.items()
+        if folders and (path := folders[0] / runs.SCORES).is_file()
+    }
+    names = list(dict.fromkeys(name for scores in found.values() for name in scores))
+    lines = [
+        [label, *(_score(scores[name]) if name in scores else "–" for name in names)]
+        for label, scores in found.items()
+    ]
+    header = ["percent right (95 % interval)", *map(_name, names)]
+    return _part("rows", header, lines) if names else Markup("")
+
+
+def _score(entry: runs.Scored) -> str:
+    """Accuracy and interval, or the metrics of what is not right or wrong; of how many questions."""
+    if "accuracy" in entry and "interval_95" in entry:
+        low, high = map(_percent, entry["interval_95"])
+        text = f"{_percent(entry['accuracy'])} ({low} to {high})"
+    else:
+        metrics = entry.get("metrics", {})
+        text = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+    return f"{text}, n = {entry['n']}"
 
 
 def _cost(group: Group) -> Markup:
