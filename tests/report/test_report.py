@@ -77,7 +77,7 @@ def test_runs_without_a_study_have_the_scores_that_were_evaluated(
     of_text = {"n": 7, "metrics": {"perplexity": 12.3456}}
     runs.write_json(folder / runs.SCORES, {"lm-eval:text": of_text, HOSTILE: right})
     write_report([study / "sft-0", study / "otr-1", folder], study / "runs.html")
-    page = (study / "runs.html").read_text()
+    page = (study / "runs.html").read_text().replace("\N{NO-BREAK SPACE}", " ")
     assert "62.5 (40.0 to 75.0), n = 40" in page and "perplexity 12.35, n = 7" in page
     assert page.count('id="scores"') == 1 and "<script>alert" not in page
     write_report([study / "otr-1"], study / "runs.html")

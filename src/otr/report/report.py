@@ -21,6 +21,7 @@ from otr.report.token_view import section as token_section
 _MOST_PROMPTS = 8
 _LONGEST_TEXT = 2000
 _LONGEST_NAME = 100
+_GLUE = "\N{NO-BREAK SPACE}"
 _OF_DAMAGE = (
     LookupError, TypeError, ValueError, AttributeError, ArithmeticError, TemplateError,
 )  # fmt: skip
@@ -169,11 +170,11 @@ def _score(entry: runs.Scored) -> str:
     """Accuracy and interval, or the metrics of what is not right or wrong; of how many questions."""
     if "accuracy" in entry and "interval_95" in entry:
         low, high = map(_percent, entry["interval_95"])
-        text = f"{_percent(entry['accuracy'])} ({low} to {high})"
+        text = f"{_percent(entry['accuracy'])} ({low}{_GLUE}to{_GLUE}{high})"
     else:
         metrics = entry.get("metrics", {})
         text = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-    return f"{text}, n = {entry['n']}"
+    return f"{text}, n{_GLUE}={_GLUE}{entry['n']}"
 
 
 def _cost(group: Group) -> Markup:
