@@ -57,7 +57,8 @@ def recipe(folder: Path, output_dir: str | Path, rows: int = 4, **training: Any)
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The end of a run of two processes on one machine that nothing happened to."""
     folder = tmp_path_factory.mktemp("unbroken")
-    launch(2, "otr", *recipe(folder, folder / "run"))
+    with torchrun(folder / "first", _ONE_MACHINE, recipe(folder, folder / "run")) as run:
+        assert run.wait() == 0, run.printed.read_text()
     return end_of(folder / "run", _STEPS)
 
 
