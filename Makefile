@@ -24,7 +24,7 @@ fast: setup
 
 # The trainer's tests on the oldest TRL and transformers that are supported.
 oldest: .venv-oldest/ready
-	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -n 2 tests/training tests/lm_head
+	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -n 2 --dist worksteal tests/training tests/lm_head tests/integrations
 
 .venv-oldest/ready: requirements/pins.txt requirements/oldest.txt pyproject.toml
 	$(PYTHON) -m venv .venv-oldest

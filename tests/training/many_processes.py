@@ -91,6 +91,8 @@ def write_models(folder: Path) -> None:
     """The models that all runs begin with."""
     for kind in ("untied", "tied"):
         model("llama", tie_word_embeddings=kind == "tied").double().save_pretrained(folder / kind)
+    # Which two processes can share evenly.
+    model("llama", vocab_size=VOCABULARY + 1).save_pretrained(folder / "even")
 
 
 def trainer_of(folder: Path, split: str, kind: str, **changes: Any) -> OTRTrainer:
@@ -217,7 +219,7 @@ def resumed(folder: Path, split: str) -> None:
 def tensor_parallel(folder: Path) -> None:
     """What is said of a model whose head is split over the processes."""
     config = arguments(folder / "trainer", ddp_backend="gloo")
-    split = AutoModelForCausalLM.from_pretrained(folder / "untied", tp_plan="auto")
+    split = AutoModelForCausalLM.from_pretrained(folder / "even", tp_plan="auto")
     try:
         OTRTrainer(model=split, args=config, train_dataset=rows(), processing_class=tokenizer())
     except ValueError as error:

@@ -1,5 +1,7 @@
 """Round trips through the templates of the model families: rendered, tokenized, masked, decoded."""
 
+from importlib.metadata import version
+
 import pytest
 
 from otr.errors import UserError
@@ -96,7 +98,9 @@ def test_an_answer_begins_where_the_prompt_for_it_ends_and_ends_with_a_stop_toke
 def test_reasoning_is_learned_where_the_template_has_it_and_reported_where_not(family):
     row = {"messages": [*TALK[:3], ANSWER | {"reasoning_content": "Two and three."}]}
     _, _, learned, report = texts(family, row)
-    if family.reasoning is None:
+    # gpt-oss's template knows it by another name, which TRL 1.15 does not give it yet.
+    is_unknown = family.template == "gptoss" and version("trl") < "1.16"
+    if family.reasoning is None or is_unknown:
         assert "Two and three." not in learned[-1]
         assert report.reasoning_left_out == ("a.jsonl, line 1",)
     else:

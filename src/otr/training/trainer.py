@@ -302,10 +302,11 @@ class OTRTrainer(ResumableTrainer):
         """What the loss of an optimizer step is divided by: its supervised tokens, or sequences."""
         if self._averages_tokens:
             return super()._get_num_items_in_batch(batch_samples, device)
-        # Counted by the trainer's own means, which knows of processes: a label for each sequence.
+        # Counted by the trainer's own means, which knows of processes: a label for each sequence
+        # after one that is ignored, however the labels are shifted.
         counts = [int(num_sequences(batch)) for batch in batch_samples]
         stand_ins = [
-            {"labels": torch.zeros(n + 1).long(), "shift_labels": torch.zeros(n).long()}
+            {"labels": torch.tensor([-100] + n * [0]), "shift_labels": torch.zeros(n).long()}
             for n in counts
         ]
         return super()._get_num_items_in_batch(stand_ins, device)
