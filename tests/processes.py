@@ -10,6 +10,8 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -38,39 +40,60 @@ def forks() -> Any:
     return context
 
 
+class Program:
+    """A module that runs as a program, in this folder."""
+
+    def __init__(self, folder: Path, module: str, *words: str, **variables: str) -> None:
+        self._folder = folder
+        here = os.getcwd()
+        self.process = forks().Process(target=_run, args=(folder, here, module, words, variables))
+        self.process.start()
+
+    def ended(self, seconds: float = _MOST_SECONDS) -> Ended:
+        """What came of it, once it has ended or has had so many seconds, after which it is killed."""
+        self.process.join(seconds)
+        self.process.kill()
+        self.process.join()
+        printed = ((self._folder / name).read_text(errors="replace") for name in ("1", "2"))
+        return Ended(self.process.exitcode, *printed)
+
+
+@contextmanager
+def running(module: str, *words: str, **variables: str) -> Iterator[Program]:
+    """A program with these environment variables; killed in the end if it still runs."""
+    with tempfile.TemporaryDirectory() as folder:
+        program = Program(Path(folder), module, *words, **variables)
+        try:
+            yield program
+        finally:
+            program.process.kill()
+            program.process.join()
+
+
 def together(num_processes: int, module: str, *words: str, **variables: str) -> list[Ended]:
-    """Run a module as a program in several processes that find each other, as torchrun's do, with
-    these environment variables.
+    """Run a module as a program in several processes that find each other, as torchrun's do.
 
     If one fails, the others have a minute for their own end, and are killed then.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        variables |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        for each in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"):
-            variables[each] = str(num_processes)
-        processes = [
-            forks().Process(target=_run, args=(folder, rank, variables, module, words))
-            for rank in range(num_processes)
-        ]
-        for process in processes:
-            process.start()
+    variables |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    for each in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+        variables[each] = str(num_processes)
+    with ExitStack() as stack:
+        programs = []
+        for rank in map(str, range(num_processes)):
+            own = variables | {"RANK": rank, "LOCAL_RANK": rank}
+            programs.append(stack.enter_context(running(module, *words, **own)))
+        processes = [program.process for program in programs]
         deadline = time.monotonic() + _MOST_SECONDS
         while alive := [process for process in processes if process.is_alive()]:
             if any(process.exitcode for process in processes):
                 deadline = min(deadline, time.monotonic() + _GRACE_SECONDS)
-            if not wait([p.sentinel for p in alive], timeout=deadline - time.monotonic()):
+            if not wait([each.sentinel for each in alive], timeout=deadline - time.monotonic()):
                 break
-        for process in processes:
-            process.kill()
-            process.join()
-        return [
-            Ended(process.exitcode, *(_printed(folder, rank, stream) for stream in (1, 2)))
-            for rank, process in enumerate(processes)
-        ]
+        return [program.ended(0) for program in programs]
 
 
 def launch(num_processes: int, module: str, *words: str, **variables: str) -> None:
@@ -80,16 +103,13 @@ def launch(num_processes: int, module: str, *words: str, **variables: str) -> No
     assert [each.status for each in ended] == [0] * num_processes, said
 
 
-def _printed(folder: Path, rank: int, stream: int) -> str:
-    return (folder / f"{rank}-{stream}").read_text(errors="replace")
-
-
 def _run(
-    folder: Path, rank: int, variables: dict[str, str], module: str, words: tuple[str, ...]
+    folder: Path, here: str, module: str, words: tuple[str, ...], variables: dict[str, str]
 ) -> None:
     for stream in (1, 2):
-        os.dup2(os.open(folder / f"{rank}-{stream}", os.O_WRONLY | os.O_CREAT), stream)
-    os.environ |= variables | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+        os.dup2(os.open(folder / str(stream), os.O_WRONLY | os.O_CREAT), stream)
+    os.chdir(here)
+    os.environ |= variables
     sys.argv = [module, *words]
     status = 0
     try:

@@ -1,10 +1,6 @@
 """`otr compare` as a user runs it: stopped, killed, started again, and what it leaves."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -21,6 +17,7 @@ from otr.study.file import load_study
 from otr.study.pipeline import run_studies
 from otr.study.plan import Job
 from otr.study.runner import do
+from tests.processes import running
 from tests.study.studies import write_code_benchmark, write_study
 
 THREE = [
@@ -29,16 +26,6 @@ THREE = [
     {"name": "otr", "num_rollouts": "exact"},
 ]
 WAIT_SECONDS = 120
-
-
-def started(*words: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "otr.commands.main", *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
 
 
 def scored(folder: Path) -> dict[str, tuple[int, int]]:
@@ -71,27 +58,27 @@ def test_a_study_that_is_stopped_and_killed_goes_on_without_repeating_a_run(
     path.write_text(document)
     out = tmp_path / "out"
 
-    stopped = started("compare", str(path), "--jobs", "2")
-    wait_for(2, out)
-    stopped.send_signal(signal.SIGTERM)
-    _, err = stopped.communicate(timeout=60)
-    assert stopped.returncode == 75, err
-    assert "the same command goes on" in err
+    words = ("compare", str(path), "--jobs", "2")
+    with running("otr", *words) as stopped:
+        wait_for(2, out)
+        stopped.process.terminate()
+        ended = stopped.ended(60)
+    assert ended.status == 75, ended.stderr
+    assert "the same command goes on" in ended.stderr
     assert not (out / runs.RESULTS).exists()
     first = scored(out)
 
-    killed = started("compare", str(path), "--jobs", "2")
-    wait_for(len(first) + 1, out)
-    children = psutil.Process(killed.pid).children(recursive=True)
-    killed.kill()
-    killed.communicate(timeout=60)
+    with running("otr", *words) as killed:
+        wait_for(len(first) + 1, out)
+        children = psutil.Process(killed.process.pid).children(recursive=True)
+        killed.process.kill()
     # Nothing goes on writing behind the next start's back.
     _, alive = psutil.wait_procs(children, timeout=20)
     assert not alive
     second = scored(out)
     assert first.items() <= second.items()
 
-    assert main(["compare", str(path), "--jobs", "2"]) == 0
+    assert main([*words]) == 0
     printed = capsys.readouterr()
     assert second.items() <= scored(out).items()
     assert len(scored(out)) == 7

@@ -2,9 +2,6 @@
 
 import json
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config
 from otr import runs
 from otr.commands.main import main
 from otr.training.progress import COLUMNS
+from tests.processes import running
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -202,7 +200,7 @@ def test_real_conversations_load_audit_and_train(
     recipe = write_recipe(
         folder,
         data={"train": str(SHARED / "chat" / name)},
-        training={"max_steps": 2, "per_device_train_batch_size": 2, "max_length": None, "save_strategy": "no"},
+        training={"max_steps": 2, "per_device_train_batch_size": 1, "max_length": None, "save_strategy": "no"},
         samples={"every_steps": 0},
     )  # fmt: skip
     assert main(["check", recipe, "--data-only"]) == 0
@@ -255,12 +253,8 @@ def test_a_large_vocabulary_needs_no_room_for_all_logits(folder: Path) -> None:
             output_dir=f"runs/{batch}",
         )
         # In a process of its own, since peak memory is a process's.
-        subprocess.run(
-            [sys.executable, "-m", "otr.commands.main", "train", recipe],
-            check=True,
-            capture_output=True,
-            timeout=300,
-        )
+        with running("otr", "train", recipe) as program:
+            assert program.ended().status == 0
         (line,) = metrics(folder / f"runs/{batch}")
         peaks.append(line["peak_memory_mb"])
     (tokens,) = [len(tokenizer("word " * 240)["input_ids"])]
@@ -272,15 +266,15 @@ def test_a_large_vocabulary_needs_no_room_for_all_logits(folder: Path) -> None:
 @pytest.mark.slow
 def test_a_signal_saves_and_the_same_command_goes_on(folder: Path) -> None:
     recipe = write_recipe(folder, training={"max_steps": 100_000, "save_strategy": "no"})
-    words = [sys.executable, "-m", "otr.commands.main", "train", recipe]
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     metrics_path = folder / "runs/first/metrics.jsonl"
-    while not metrics_path.exists() and process.poll() is None:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=120)
-    assert process.returncode == 75, said
-    assert "the same command goes on from runs/first/checkpoints/checkpoint-" in said
+    with running("otr", "train", recipe) as program:
+        while not metrics_path.exists() and program.process.is_alive():
+            time.sleep(0.05)
+        program.process.terminate()
+        ended = program.ended(120)
+    assert ended.status == 75, ended.stderr
+    said = "the same command goes on from runs/first/checkpoints/checkpoint-"
+    assert said in ended.stderr
     step = metrics(folder / "runs/first")[-1]["step"]
     assert (folder / f"runs/first/checkpoints/checkpoint-{step}").is_dir()
     # A recipe with another number of steps is another run.
