@@ -118,6 +118,15 @@ def test_a_failed_run_is_in_the_verdict_and_the_exit_status(
     assert "sft-0.001-seed-1" in (tmp_path / "out" / runs.REPORT).read_text()
 
 
+def test_rows_that_cannot_be_shown_are_refused_before_the_first_run(tmp_path: Path) -> None:
+    path = write_study(tmp_path, inspect_rows=[0, 256])
+    with pytest.raises(
+        UserError, match="inspect_rows: row 256: .* the data has 256: give 0 to 255"
+    ):
+        run_studies([load_study(path)])
+    assert not (tmp_path / "out").exists()
+
+
 def test_programs_are_not_run_unasked_which_is_said_before_the_first_run(tmp_path: Path) -> None:
     path = write_study(tmp_path, benchmarks={"in_domain": [write_code_benchmark(tmp_path)]})
     with pytest.raises(UserError, match="humaneval are programs; --run-code runs them"):

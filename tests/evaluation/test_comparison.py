@@ -191,6 +191,7 @@ def test_the_learning_rate_is_chosen_on_validation_alone(tmp_path: Path) -> None
         # Equal on validation: the lower rate.
         write_run(tmp_path / "d", OTR, 0, 198, rate=1e-3, validation=140),
         write_run(tmp_path / "e", OTR, 0, 80, rate=1e-4, validation=140),
+        write_run(tmp_path / "f", OTR, 0, 90, rate=1e-2, validation=130),
     ]
     sft, otr = compared(runs).as_json()["methods"]
     assert (sft["learning_rate"], sft["at_edge"], sft["runs"]) == (1e-4, False, ["b"])
@@ -199,6 +200,10 @@ def test_the_learning_rate_is_chosen_on_validation_alone(tmp_path: Path) -> None
     assert sft["learning_rates"][2]["validation"]["mean"] == pytest.approx(0.6)
     assert sft["learning_rates"][2]["accuracy"][LEARNED]["mean"] == pytest.approx(0.99)
     assert any("lowest one tried for OTR (0.0001)" in each for each in compared(runs).warnings)
+    (alike,) = (each for each in compared(runs[:-1]).warnings if "OTR" in each)
+    assert alike == (
+        "validation does not tell the learning rates apart, so the lowest is taken, for OTR (0.0001)"
+    )
 
 
 def test_a_rate_that_lost_seeds_has_no_say_while_another_has_all(tmp_path: Path) -> None:

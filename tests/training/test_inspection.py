@@ -16,8 +16,9 @@ from otr.lm_head import logits_loss
 from otr.objectives import ALL, DFT, OTR, SFT, Anchor, Objective, Unlikelihood
 from otr.pretrained import load_model, load_tokenizer
 from otr.training.chosen_examples import chosen_examples
-from otr.training.config import Data
-from otr.training.inspection import label_of, token_views
+from otr.training.config import Data, Run
+from otr.training.inspection import label_of, run_token_views, token_views
+from otr.training.prepared_run import prepare
 from otr.training.token_keys import step_seed
 from otr.training.token_parts import token_parts
 from otr.training.trainer import OTRTrainer
@@ -231,6 +232,34 @@ def test_only_what_a_row_lacks_for_training_is_refused(tmp_path: Path, rows: Dat
     (view,) = token_views(folder, cut, [1], [SFT()], max_length=5)["examples"]
     assert view["num_tokens"] == 5 and view["num_supervised"] == 3
     assert view["notes"] == ["cut to training.max_length=5, as in training"]
+
+
+def test_a_run_s_rows_are_read_as_its_settings_say_and_those_it_leaves_out_are_left_out(
+    tmp_path: Path,
+) -> None:
+    asked = [[], ["w7"], ["w7"] * 40]
+    talks = [
+        [{"role": "user", "content": " ".join(words)}, {"role": "assistant", "content": "w5 w6"}]
+        for words in asked
+    ]
+    runs.write_jsonl(tmp_path / "rows.jsonl", [{"messages": talk} for talk in talks])
+    (tmp_path / "chat.jinja").write_text(
+        "{% for each in messages %}{% if each.role == 'user' %}w1 {{ each.content }} w2 "
+        "{% else %}{{ each.content }}{{ eos_token }}{% endif %}{% endfor %}"
+    )
+    training = {"chat_template_path": str(tmp_path / "chat.jinja"), "max_length": 12}
+    run = Run(
+        model=saved(tmp_path),
+        data=Data(train=str(tmp_path / "rows.jsonl"), overlong="drop"),
+        objective={"name": "sft"},
+        training=training,
+        output_dir=str(tmp_path / "run"),
+    )
+    trained = prepare(run).train_dataset["input_ids"]
+    assert len(trained) == 2
+    views = run_token_views(run, [0, 1, 2, 3], [SFT()])["examples"]
+    assert [view["row"] for view in views] == [0, 1]
+    assert [[token["id"] for token in view["tokens"]] for view in views] == list(trained)
 
 
 def test_a_row_is_read_as_the_whole_data_is(tmp_path: Path) -> None:

@@ -31,6 +31,9 @@ class Sweep:
     skipped: tuple[float, ...]
     """Rates that were not considered because some of their seeds are missing."""
 
+    all_alike: bool = False
+    """Whether several rates were considered and have the same mean accuracy on validation."""
+
     @property
     def kept(self) -> tuple[ScoredRun, ...]:
         """The runs of the kept rate."""
@@ -82,6 +85,7 @@ def sweep_of(
         failed={rate: tuple(sorted(seeds)) for rate, seeds in sorted(lost.items())},
         learning_rate=max(means, key=means.__getitem__, default=None),
         skipped=tuple(rate for rate in by_rate if rate not in considered),
+        all_alike=len(means) > 1 and len(set(means.values())) == 1,
     )
 
 

@@ -90,10 +90,12 @@ def _failures(sweep: Sweep) -> list[str]:
 
 
 def _edges(sweeps: Sequence[Sweep]) -> list[str]:
-    """Which best rates have no neighbour on one side."""
-    lowest, highest = [], []
+    """Which best rates have no neighbour on one side, or are no better than the others."""
+    lowest, highest, alike = [], [], []
     for sweep in sweeps:
-        if sweep.at_edge:
+        if sweep.all_alike:
+            alike.append(f"{sweep.label} ({sweep.learning_rate:g})")
+        elif sweep.at_edge:
             tried = min(sweep.runs.keys() | sweep.failed.keys())
             edge = lowest if sweep.learning_rate == tried else highest
             edge.append(f"{sweep.label} ({sweep.learning_rate:g})")
@@ -105,4 +107,9 @@ def _edges(sweeps: Sequence[Sweep]) -> list[str]:
                 f"the best learning rate is the {edge} one tried for {', '.join(methods)}: "
                 f"a {way} one may be better"
             )
+    if alike:
+        found.append(
+            "validation does not tell the learning rates apart, so the lowest is taken, for "
+            + ", ".join(alike)
+        )
     return found

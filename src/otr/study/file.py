@@ -82,8 +82,9 @@ class Study(Section):
     keep_models: Literal["all", "none"] = "all"
     """Whether trained models stay on disk once they are scored."""
 
-    inspect_rows: list[int] = [0, 1, 2]
-    """Training rows, counted from 0, that the report shows token by token."""
+    inspect_rows: list[int] | None = None
+    """Training rows, counted from 0, that the report shows token by token; unless given, those of
+    the first three that training learns from."""
 
     output_dir: str
     """The study folder."""

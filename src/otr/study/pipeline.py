@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
@@ -30,7 +30,11 @@ from otr.study.plan import (
 )
 from otr.study.runner import default_num_processes, load_ahead, run_jobs
 
+if TYPE_CHECKING:
+    from otr.training.prepared_run import Prepared
+
 _LOCK = ".lock"
+_FIRST_ROWS = (0, 1, 2)
 
 
 def run_studies(
@@ -120,7 +124,9 @@ def _check(study: Study, *, run_code: bool) -> list[str]:
     for number, options in enumerate(study.objectives):
         run = run_of(study, options, options.get("learning_rates", [rate])[0], seed)
         if number == 0:
-            prepare(run)
+            prepared = prepare(run)
+            if study.inspect_rows:
+                _check_rows(study.inspect_rows, prepared)
         if (rewarded := rewarded_of(study, options, run)) is not None:
             if source_of(rewarded.benchmark).rule == "code":
                 raise UserError(
@@ -133,6 +139,16 @@ def _check(study: Study, *, run_code: bool) -> list[str]:
             known = run.model_copy(update={"max_seconds": run.max_seconds or 1.0})
             prepare_grpo(known, rewarded.verifier)
     return gaps
+
+
+def _check_rows(rows: Sequence[int], prepared: "Prepared") -> None:
+    """Whether there is something to show of rows that were asked for."""
+    from otr.training.chosen_examples import chosen_examples
+
+    try:
+        chosen_examples(prepared.run.data, rows, prepared.tokenizer, prepared.arguments.max_length)
+    except UserError as error:
+        raise UserError(f"inspect_rows: {error}") from None
 
 
 def _failure(job: Job) -> dict[str, Any]:
@@ -160,23 +176,18 @@ def _budget(study: Study) -> dict[str, Any]:
 
 def _write_token_views(study: Study) -> None:
     """Some training rows token by token, as the base model and the objectives see them."""
-    from otr.training.inspection import token_views
+    from otr.training.inspection import run_token_views
 
-    if not study.inspect_rows:
+    rows = _FIRST_ROWS if study.inspect_rows is None else study.inspect_rows
+    if not rows:
         return
+    objectives = [
+        objective_from_options(own_options(options))
+        for options in study.objectives
+        if options["name"] != GRPO
+    ]
     run = run_of(study, study.objectives[0], study.learning_rates[0], study.seeds[0])
-    views = token_views(
-        run.model,
-        run.data,
-        study.inspect_rows,
-        [
-            objective_from_options(own_options(options))
-            for options in study.objectives
-            if options["name"] != GRPO
-        ],
-        seed=run.seed,
-    )
-    runs.write_json(Path(study.output_dir) / runs.TOKENS, views)
+    runs.write_json(Path(study.output_dir) / runs.TOKENS, run_token_views(run, rows, objectives))
 
 
 @contextmanager

@@ -37,10 +37,13 @@ def chosen_examples(
     rows: Sequence[int],
     tokenizer: PreTrainedTokenizerBase,
     max_length: int | None = None,
+    *,
+    usable_only: bool = False,
 ) -> list[ChosenExample]:
     """The examples that training makes of some rows, counted from 0.
 
-    Raises: UserError if a row is out of range, cannot be read, or has nothing to learn.
+    Raises: UserError if a row is out of range, cannot be read, or has nothing to learn; with
+    `usable_only` such rows are left out.
     """
     found = read_rows(data.train, limit=data.limit, **data.place)
     # A row alone must be recognised as the whole data is.
@@ -48,13 +51,17 @@ def chosen_examples(
     columns(found, data)
     examples = []
     for number in rows:
-        if not 0 <= number < len(found):
-            raise UserError(
-                f"row {number}: rows are counted from 0, and the data has {len(found)}: give 0 to "
-                f"{len(found) - 1}"
-            )
-        row = Row({**present, **found[number].values}, found[number].origin)
-        examples += _examples_of(row, number, data, tokenizer, max_length)
+        try:
+            if not 0 <= number < len(found):
+                raise UserError(
+                    f"row {number}: rows are counted from 0, and the data has {len(found)}: give 0 "
+                    f"to {len(found) - 1}"
+                )
+            row = Row({**present, **found[number].values}, found[number].origin)
+            examples += _examples_of(row, number, data, tokenizer, max_length)
+        except UserError:
+            if not usable_only:
+                raise
     return examples
 
 

@@ -28,9 +28,10 @@ from otr.pretrained import check_vocabulary, load_model, load_tokenizer
 from otr.redaction import redacted
 from otr.runs import model_folder
 from otr.training.chosen_examples import ChosenExample, chosen_examples
-from otr.training.config import Data
+from otr.training.config import Data, Run
 from otr.training.head_transform import measured_transform
 from otr.training.model_head import head_inputs, output_head
+from otr.training.settings import run_model, run_tokenizer, sft_config
 from otr.training.token_keys import step_seed, token_keys
 from otr.training.token_parts import token_parts
 from otr.training.words import Words
@@ -70,10 +71,43 @@ def token_views(
     name = model_folder(model)
     tokenizer = load_tokenizer(name)
     examples = chosen_examples(data, rows, tokenizer, max_length)
-    policy = _Policy(load_model(name))
+    return _views(model, load_model(name), tokenizer, examples, objectives, seed, labels)
+
+
+def run_token_views(
+    run: Run, rows: Sequence[int], objectives: Sequence[Objective]
+) -> dict[str, Any]:
+    """The same for the model that a run begins with and its data, read as its settings say.
+
+    Rows that are not there, or of which nothing that can be shown is learned, are left out.
+
+    Raises: UserError if the model cannot be loaded.
+    """
+    arguments = sft_config(run)
+    tokenizer = run_tokenizer(run, arguments)
+    examples = [
+        example
+        for example in chosen_examples(
+            run.data, rows, tokenizer, arguments.max_length, usable_only=True
+        )
+        if len(_learned(example))
+    ]
+    return _views(run.model, run_model(run, arguments), tokenizer, examples, objectives, run.seed)
+
+
+def _views(
+    name: str,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Sequence[ChosenExample],
+    objectives: Sequence[Objective],
+    seed: int,
+    labels: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    policy = _Policy(model)
     return {
         "format": 1,
-        "model": redacted(model),
+        "model": redacted(name),
         "seed": seed,
         "examples": [
             example_view(policy, tokenizer, example, objectives, seed=seed, labels=labels)
@@ -87,7 +121,7 @@ class _Policy:
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model.eval()
-        if torch.cuda.is_available():
+        if torch.cuda.is_available() and model.device.type == "cpu":
             self.model.cuda()  # pyright: ignore[reportCallIssue]
         head = output_head(self.model)
         self.transform = measured_transform(self.model)
@@ -149,8 +183,7 @@ def example_view(
         )
     if labels_T[0] != IGNORED:
         notes.append("nothing comes before the first token, so it is not learned")
-    # A token's label is the token after it.
-    positions = (labels_T[1:] != IGNORED).nonzero()[:, 0]
+    positions = _learned(example)
     if len(positions) == 0:
         raise UserError(
             f"row {example.row} ({example.source}): nothing is learned in its first "
@@ -201,6 +234,11 @@ def example_view(
         "objectives": summaries,
         "tokens": tokens,
     }
+
+
+def _learned(example: ChosenExample) -> Tensor:
+    """The positions among those shown whose label, the token after them, is learned."""
+    return (example.labels_T[1:MOST_TOKENS] != IGNORED).nonzero()[:, 0]
 
 
 def _without_schedule(objective: Objective) -> tuple[Objective, list[str]]:

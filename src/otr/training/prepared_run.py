@@ -15,7 +15,7 @@ from otr import runs
 from otr.errors import UserError
 from otr.lm_head import IGNORED
 from otr.objectives import Objective, objective_from_options, options_of
-from otr.pretrained import check_vocabulary, load_model
+from otr.pretrained import check_vocabulary
 from otr.redaction import without_secrets
 from otr.rows import read_rows
 from otr.training.audit import Audit
@@ -27,7 +27,7 @@ from otr.training.environment import environment
 from otr.training.lost_process import join_on_cpu
 from otr.training.options import built
 from otr.training.progress import Metrics, Progress, SampleGenerations
-from otr.training.settings import model_options, run_tokenizer, sft_config, training_defaults
+from otr.training.settings import run_model, run_tokenizer, sft_config, training_defaults
 from otr.training.shared_tokens import Tokens, once_a_machine
 from otr.training.tokens import TokenReport, tokenized_dataset
 from otr.training.trainer import OTRTrainer
@@ -87,11 +87,7 @@ def loaded_model(prepared: Prepared) -> PreTrainedModel:
 
     Raises: UserError if it cannot be loaded, or does not know the data's tokens.
     """
-    model = load_model(
-        prepared.run.model,
-        trust_remote_code=prepared.arguments.trust_remote_code,
-        **model_options(prepared.arguments),
-    )
+    model = run_model(prepared.run, prepared.arguments)
     check_vocabulary(model, max(max(row) for row in prepared.train_dataset["input_ids"]))
     return model
 

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedTokenizerBase, Trainer
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 from trl.trainer.sft_config import SFTConfig
 
 from otr import runs
 from otr.errors import UserError
-from otr.pretrained import load_tokenizer
+from otr.pretrained import load_model, load_tokenizer
 from otr.training.budget import UNREACHED_STEPS, check_budget
 from otr.training.config import Run
 from otr.training.options import built
@@ -153,6 +153,16 @@ def run_tokenizer(run: Run, arguments: SFTConfig) -> PreTrainedTokenizerBase:
             )
         tokenizer.chat_template = template.read_text(encoding="utf-8")
     return tokenizer
+
+
+def run_model(run: Run, arguments: SFTConfig) -> PreTrainedModel:
+    """The model that a run begins with.
+
+    Raises: UserError if it cannot be found or read.
+    """
+    return load_model(
+        run.model, trust_remote_code=arguments.trust_remote_code, **model_options(arguments)
+    )
 
 
 def model_options(arguments: SFTConfig) -> dict[str, Any]:
