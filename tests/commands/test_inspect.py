@@ -115,6 +115,21 @@ def test_a_run_brings_its_data_objective_seed_and_length(
     assert "row 0 (other.jsonl, line 1)" in out and "3 of 4 tokens learned" in out
 
 
+def test_a_model_without_a_chat_template_can_be_given_one(
+    capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    models.model().save_pretrained(folder / "base")
+    models.tokenizer().save_pretrained(folder / "base")
+    talk = [{"role": "user", "content": "w3"}, {"role": "assistant", "content": "w4 w5"}]
+    runs.write_jsonl(folder / "talks.jsonl", [{"messages": talk}])
+    words = ("base", "--data", "talks.jsonl")
+    assert "training.chat_template_path" in refused(capsys, *words)
+    template = "{% for each in messages %}w1 {{ each.content }} {% endfor %}"
+    (folder / "chat.jinja").write_text(template)
+    out = inspected(capsys, *words, "--set", "training.chat_template_path=chat.jinja")
+    assert "3 of 5 tokens learned" in out
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -129,6 +144,10 @@ def test_a_run_brings_its_data_objective_seed_and_length(
         (("demo", *DATA, "--set", "data.separatr=1"), "did you mean 'separator'?"),
         (("demo", *DATA, "--set", "otr=3"), "expected otr.key=value"),
         (("demo", *DATA, "--set", "training.max_length=x"), "positive whole number, found 'x'"),
+        (("demo", *DATA, "--set", "training.max_lenght=9"), "did you mean 'max_length'?"),
+        (("demo", *DATA, "--set", "training.bf16=true"), "changes nothing that is shown"),
+        (("demo", *DATA, "--set", "training.eos_token=</end>"), "not in the model's vocabulary"),
+        (("demo", *DATA, "--set", "training.chat_template_path=3"), "there is no file '3'"),
         (("demo", *DATA, "-o", "."), "is a folder"),
         (("nowhere/at/all", *DATA), "there is no folder"),
     ],

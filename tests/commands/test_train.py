@@ -13,6 +13,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config
 
 from otr import runs
 from otr.commands.main import main
+from otr.evaluation.prompts import Prompts
+from otr.pretrained import load_tokenizer
 from otr.training.progress import COLUMNS
 from tests.processes import running
 
@@ -208,6 +210,9 @@ def test_real_conversations_load_audit_and_train(
     assert main(["train", recipe, "data.limit=20"]) == 0
     lines = metrics(folder / "runs/first")
     assert len(lines) == 2 and lines[0]["nll"] > 0 and lines[0]["num_tokens"] > 0
+    run = folder / "runs/first"
+    style = Prompts(str(run), load_tokenizer(str(run / "model"))).style
+    assert style == ("chat" if kind == "messages" else "base")
 
 
 @needs_shared

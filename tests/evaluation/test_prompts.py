@@ -1,5 +1,6 @@
 """What a model sees of a question."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from otr.evaluation.benchmarks import Benchmark, Question, load_benchmarks
 from otr.evaluation.pipeline import evaluate
 from otr.evaluation.prompts import Prompts
 from otr.pretrained import load_model, load_tokenizer
-from otr.runs import read_jsonl
+from otr.runs import AUDIT, read_jsonl
 
 QUESTION = Question(id="some/0", prompt="2 and 2?\n", reference="4", category="some")
 TOKENIZER = load_tokenizer("demo")
@@ -67,6 +68,10 @@ def test_runs_trained_on_conversations_are_asked_in_one(tmp_path: Path) -> None:
     assert Prompts(str(turns), TOKENIZER).style == "chat"
     assert Prompts(str(turns), TOKENIZER, "base").style == "base"
     assert Prompts(str(plain), TOKENIZER).style == "base"
+    # Recognised by their columns, without being named in the configuration.
+    for kind, style in (("messages", "chat"), ("completion", "base")):
+        (plain / AUDIT).write_text(json.dumps({"kind": kind}))
+        assert Prompts(str(plain), TOKENIZER).style == style
     scores = evaluate(str(turns), ["demo/longer"], limit=2)
     assert scores["demo/longer"]["prompt"] == "chat"
     question = load_benchmarks(["demo/longer"])[0].questions[0]

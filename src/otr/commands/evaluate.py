@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--prompt",
         metavar="base|chat",
         help="plain text, or a conversation under the model's chat template; unless given, chat "
-        "for runs trained on `messages`",
+        "for runs trained on conversations",
     )
     parser.add_argument(
         "--run-code", action="store_true", help="run answers that are programs, in a sandbox"

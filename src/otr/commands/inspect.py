@@ -20,6 +20,9 @@ Shows every token of a row as training sees it: its mask, its probability, which
 draws in its place, and how SFT, DFT and OTR weigh it. Rows are counted from 0. A run folder brings
 its data, its seed and its objective with it."""
 
+READING = ("max_length", "eos_token", "chat_template_path")
+"""What of the section `training` changes how a row is read."""
+
 _USUAL = (
     {"name": "sft"},
     {"name": "dft"},
@@ -59,7 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="section.key=value",
-        help="settings of data, of training.max_length, or of an objective",
+        help="settings of data, of an objective, or of training what changes how rows are read: "
+        "max_length, eos_token, chat_template_path",
     )
     parser.add_argument("-o", "--output", type=Path, metavar="HTML", help="write a page there")
 
@@ -83,6 +87,12 @@ def run(arguments: argparse.Namespace) -> int:
             raise UserError(f"--set {name}: expected {name}.key=value, found {name}={value}")
     data = checked(Data, settings.pop("data"), "--set")
     training = settings.pop("training", {})
+    for name in training:
+        if name not in READING:
+            raise UserError(
+                f"--set training.{name}: changes nothing that is shown; of training there are "
+                f"{', '.join(READING)}{suggestion(name, READING)}"
+            )
     objectives = _objectives(arguments.objective, own, settings)
     quiet_libraries()
     from otr.report.token_lines import lines
@@ -97,6 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
         objectives,
         seed=arguments.seed if arguments.seed is not None else own.seed if own else 0,
         max_length=max_length_of(training, own),
+        **{name: str(training[name]) for name in READING[1:] if training.get(name) is not None},
     )
     if arguments.output is not None:
         write_tokens_page(tokens, arguments.output)

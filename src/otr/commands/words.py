@@ -107,10 +107,12 @@ def study_settings() -> list[str]:
 
 def inspect_settings() -> list[str]:
     """What follows --set in `otr inspect`."""
+    from otr.commands.inspect import READING
     from otr.training.config import Data
 
+    training = [f"training.{name}=" for name in READING]
     options = [f"{name}.{option}=" for name in objective_names() for option in objective_options()]
-    return [*_keys(Data, {}, "data."), "training.max_length=", *options]
+    return [*_keys(Data, {}, "data."), *training, *options]
 
 
 class _Together:

@@ -10,7 +10,7 @@ from otr.errors import UserError, first_line
 from otr.evaluation.benchmarks import Benchmark, Question
 from otr.evaluation.requests import Request
 from otr.pretrained import special_texts
-from otr.runs import CONFIG, read_yaml
+from otr.runs import AUDIT, CONFIG, read_json, read_yaml
 
 STYLES = ("base", "chat")
 
@@ -30,8 +30,7 @@ class Prompts:
         if style not in (None, *STYLES):
             raise UserError(f"prompt: must be base or chat, is {style!r}")
         data = _data_section(Path(model_or_run))
-        was_trained_on_turns = data.get("messages") is not None
-        self.style = style or ("chat" if was_trained_on_turns else "base")
+        self.style = style or ("chat" if _was_trained_on_turns(model_or_run, data) else "base")
         self.tokenizer = tokenizer
         self.variables = dict(data.get("chat_template_kwargs") or {})
         if self.style == "chat" and not tokenizer.chat_template:
@@ -90,6 +89,13 @@ class Prompts:
         except Exception as error:
             # A template is a program of the model's maker, and may raise anything.
             raise UserError(f"the model's chat template refuses it: {first_line(error)}") from None
+
+
+def _was_trained_on_turns(model_or_run: str, data: Mapping[str, Any]) -> bool:
+    """Whether a run's data were conversations, named as such or recognised."""
+    audit = Path(model_or_run) / AUDIT
+    kind = read_json(audit).get("kind") if audit.is_file() else None
+    return kind == "messages" or data.get("messages") is not None
 
 
 def _data_section(folder: Path) -> dict[str, Any]:

@@ -86,6 +86,7 @@ class Audit:
         """The figures, notes and problems as plain values."""
         report = self.report
         return {
+            "kind": report.kind,
             "num_examples": report.num_examples,
             "num_tokens": report.num_tokens,
             "num_supervised": report.num_supervised,

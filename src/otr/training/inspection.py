@@ -31,7 +31,7 @@ from otr.training.chosen_examples import ChosenExample, chosen_examples
 from otr.training.config import Data, Run
 from otr.training.head_transform import measured_transform
 from otr.training.model_head import head_inputs, output_head
-from otr.training.settings import run_model, run_tokenizer, sft_config
+from otr.training.settings import adapt_tokenizer, run_model, run_tokenizer, sft_config
 from otr.training.token_keys import step_seed, token_keys
 from otr.training.token_parts import token_parts
 from otr.training.words import Words
@@ -50,6 +50,8 @@ def token_views(
     *,
     seed: int = 0,
     max_length: int | None = None,
+    eos_token: str | None = None,
+    chat_template_path: str | None = None,
     labels: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """What `objectives` make of chosen rows under a model: the value of tokens.json.
@@ -63,6 +65,7 @@ def token_views(
         objectives: at least one.
         seed: of the run.
         max_length: `training.max_length` of the run; None for no limit.
+        eos_token, chat_template_path: as in the section `training`; None for the model's own.
         labels: the objectives' names to show, as many as objectives.
 
     Raises: UserError if a row is out of range, cannot be read or has nothing to learn, or if the
@@ -70,6 +73,7 @@ def token_views(
     """
     name = model_folder(model)
     tokenizer = load_tokenizer(name)
+    adapt_tokenizer(tokenizer, eos_token, chat_template_path)
     examples = chosen_examples(data, rows, tokenizer, max_length)
     return _views(model, load_model(name), tokenizer, examples, objectives, seed, labels)
 

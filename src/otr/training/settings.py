@@ -133,26 +133,34 @@ def run_tokenizer(run: Run, arguments: SFTConfig) -> PreTrainedTokenizerBase:
         trust_remote_code=arguments.trust_remote_code,
         **{name: options[name] for name in ("revision",) if name in options},
     )
-    if arguments.eos_token is not None:
-        if arguments.eos_token not in tokenizer.get_vocab():
-            raise UserError(
-                f"training.eos_token: {arguments.eos_token!r} is not in the model's vocabulary"
-            )
-        tokenizer.eos_token = arguments.eos_token
+    adapt_tokenizer(tokenizer, arguments.eos_token, arguments.chat_template_path)
     if tokenizer.eos_token is None:
         raise UserError(
             "the model's tokenizer has no end token, so the model would never learn to stop; "
             "set training.eos_token"
         )
-    if arguments.chat_template_path is not None:
-        template = Path(arguments.chat_template_path)
+    return tokenizer
+
+
+def adapt_tokenizer(
+    tokenizer: PreTrainedTokenizerBase, eos_token: str | None, chat_template_path: str | None
+) -> None:
+    """Give a tokenizer another end token, and the chat template of a file.
+
+    Raises: UserError if it does not know the token, or there is no such file.
+    """
+    if eos_token is not None:
+        if eos_token not in tokenizer.get_vocab():
+            raise UserError(f"training.eos_token: {eos_token!r} is not in the model's vocabulary")
+        tokenizer.eos_token = eos_token
+    if chat_template_path is not None:
+        template = Path(chat_template_path)
         if not template.is_file():
             raise UserError(
                 f"training.chat_template_path: there is no file {str(template)!r}; give a Jinja "
                 "template file"
             )
         tokenizer.chat_template = template.read_text(encoding="utf-8")
-    return tokenizer
 
 
 def run_model(run: Run, arguments: SFTConfig) -> PreTrainedModel:
