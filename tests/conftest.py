@@ -1,6 +1,7 @@
 """Without a GPU, Triton's kernels are interpreted on the CPU, which must be said before anything
 imports triton; and one browser for all tests of pages."""
 
+import gc
 import os
 import shutil
 from collections.abc import Iterator
@@ -11,6 +12,12 @@ import torch
 
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
+
+
+def pytest_collection_finish() -> None:
+    """Every training run collects garbage, for which it need not go through all libraries."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

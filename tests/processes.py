@@ -2,6 +2,7 @@
 would spend most of its time on loading them."""
 
 import atexit
+import gc
 import multiprocessing
 import os
 import runpy
@@ -108,6 +109,7 @@ def _run(
 ) -> None:
     for stream in (1, 2):
         os.dup2(os.open(folder / str(stream), os.O_WRONLY | os.O_CREAT), stream)
+    gc.freeze()
     os.chdir(here)
     os.environ |= variables
     sys.argv = [module, *words]

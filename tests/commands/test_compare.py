@@ -53,7 +53,7 @@ def test_a_study_that_is_stopped_and_killed_goes_on_without_repeating_a_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write_study(tmp_path, objectives=THREE)
-    document = path.read_text().replace("max_steps: 3", "max_steps: 25")
+    document = path.read_text().replace("max_steps: 3", "max_steps: 15")
     assert document != path.read_text()
     path.write_text(document)
     out = tmp_path / "out"

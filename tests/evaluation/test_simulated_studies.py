@@ -55,8 +55,8 @@ def test_verdicts_on_equal_methods_are_rarely_false(num_seeds: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("num_seeds", SEEDS)
+@pytest.mark.parametrize("num_seeds", [1, 3, 10])
 def test_verdicts_on_equal_methods_are_false_at_most_once_in_twenty(num_seeds: int) -> None:
-    headline, anywhere = false_verdicts(num_seeds, 600, 600, seed=7)
-    # One standard error at 5 % is 0.9 points.
+    headline, anywhere = false_verdicts(num_seeds, 600, 450, seed=7)
+    # One standard error at 5 % is one point.
     assert headline <= anywhere <= 0.065

@@ -4,6 +4,7 @@ import pytest
 import torch
 from scipy import stats
 
+from otr import lm_head
 from otr.lm_head import chunked, linear_loss, logits_loss
 from otr.lm_head.rollouts import philox
 from otr.objectives import OTR
@@ -13,6 +14,7 @@ from tests.lm_head.backends import (
     device,
     fewer_programs,
     is_interpreted,
+    needs_triton,
 )
 
 
@@ -50,15 +52,26 @@ def test_the_generator_gives_the_published_known_answers(
     assert tuple(int(word) for word in found) == words
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("temperature", [0.7, 1.0, 1.3, 3.0])
-@pytest.mark.parametrize("label", [0, 57, 299])
+LAWS = [
+    pytest.param(backend, label, temperature, marks=needs_triton if backend == "triton" else ())
+    for backend in lm_head.BACKENDS
+    for label in (0, 57, 299)
+    for temperature in (0.7, 1.0, 1.3, 3.0)
+    if not is_interpreted(backend) or label == 57 or temperature == 1.3
+]
+
+
+@pytest.mark.parametrize(("backend", "label", "temperature"), LAWS)
 def test_draws_follow_the_rollout_policy(
-    backend: str, temperature: float, label: int, monkeypatch: pytest.MonkeyPatch
+    backend: str, label: int, temperature: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     logits = 2 * torch.randn(1, 300, generator=torch.Generator().manual_seed(3))
     num_draws = 200_000
     if is_interpreted(backend):
+        if label != 57 and temperature != 1.3:
+            pytest.skip(
+                "one label at a time, or one temperature, where the kernels are interpreted"
+            )
         num_draws = 20_000
         fewer_programs(monkeypatch)
     objective = OTR(num_rollouts=1000, temperature=temperature)
@@ -195,8 +208,8 @@ def test_the_sampled_gradient_averages_to_the_exact_one(backend: str, options: d
         return leaf.grad
 
     exact = gradient(OTR(num_rollouts="exact", **options), 0)
-    sampled = torch.stack([gradient(OTR(num_rollouts=64, **options), seed) for seed in range(400)])
-    standard_error = sampled.std(0) / 400**0.5
+    sampled = torch.stack([gradient(OTR(num_rollouts=64, **options), seed) for seed in range(250)])
+    standard_error = sampled.std(0) / 250**0.5
     z_scores = (sampled.mean(0) - exact) / standard_error.clamp(min=1e-12)
     # 480 entries: the squares of unit normals average to 1 within a few times (2 / 480)^0.5.
     assert z_scores.abs().max() < 5

@@ -4,6 +4,7 @@ A process of its own keeps runs apart: one that runs out of memory or crashes is
 and takes no other with it, and its peak memory is its own.
 """
 
+import gc
 import json
 import multiprocessing
 import os
@@ -232,6 +233,8 @@ def _process(job: Job, device: str, num_workers: int, num_threads: int | None, f
     # An orderly end, which gives back semaphores and temporary files.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_STOPPED))
     _end_with_parent()
+    # The libraries stay for good, so the garbage collections of a run need not go through them.
+    gc.freeze()
     os.chdir(folder)
     os.environ["CUDA_VISIBLE_DEVICES"] = device
     if num_threads is not None:
