@@ -200,3 +200,18 @@ def test_grpo_fails_alone_where_there_is_no_budget_to_equal(tmp_path: Path) -> N
     error = runs.read_json(jobs[1].folder / runs.FAILED)["error"]
     assert "sft-1e+30-seed-0 takes" in error and "max_seconds" in error
     assert read_yaml(jobs[2].folder / runs.CONFIG)["max_seconds"] == 0.5
+
+
+def test_the_untuned_model_is_asked_as_the_runs_will_be(tmp_path: Path) -> None:
+    question, answer = {"role": "user", "content": "max 1 2"}, {"role": "assistant", "content": "2"}
+    rows = {
+        "chat": {"messages": [question, answer]},
+        "base": {"prompt": question["content"], "completion": answer["content"]},
+    }
+    for style, row in rows.items():
+        runs.write_jsonl(tmp_path / f"{style}.jsonl", [row])
+        base = {"model": "demo-weak", "data": {"train": str(tmp_path / f"{style}.jsonl")}}
+        untuned, *_ = jobs_of(tmp_path / style, base=base, limit=2)
+        do(untuned, num_workers=1)
+        scores = runs.read_json(untuned.folder / runs.SCORES)
+        assert {entry["prompt"] for entry in scores.values()} == {style}

@@ -59,6 +59,8 @@ class Job:
     run_code: bool = False
     run: Run | None = None
     model: str | None = None
+    asked_like: Run | None = None
+    """Of a model as it is: a run whose prompts it is to be asked in."""
     keep_model: bool = True
     rewarded: Rewarded | None = None
 
@@ -95,7 +97,6 @@ def planned_jobs(study: Study, *, run_code: bool = False) -> list[Job]:
         "limit": study.limit,
         "run_code": run_code,
     }
-    jobs = [Job(folder=folder / UNTUNED, model=study.base["model"], **shared)]
     trained = []
     for seed in study.seeds:
         for options in study.objectives:
@@ -110,7 +111,10 @@ def planned_jobs(study: Study, *, run_code: bool = False) -> list[Job]:
                         **shared,
                     )
                 )
-    return jobs + trained
+    untuned = Job(
+        folder=folder / UNTUNED, model=study.base["model"], asked_like=trained[0].run, **shared
+    )
+    return [untuned, *trained]
 
 
 def rewarded_of(study: Study, options: dict[str, Any], run: Run) -> Rewarded | None:

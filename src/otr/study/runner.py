@@ -310,9 +310,23 @@ def do(job: Job, *, num_workers: int | None = None) -> None:
         output=job.folder,
         run_code=job.run_code,
         num_workers=num_workers,
+        prompt=None if job.asked_like is None else _style_of(job.asked_like),
     )
     if job.run is not None and not job.keep_model:
         shutil.rmtree(job.folder / runs.MODEL)
+
+
+def _style_of(run: Run) -> str:
+    """How a run will be asked once it is trained, as far as its base model can be: conversations take
+    a chat template."""
+    from otr.pretrained import load_tokenizer
+    from otr.rows import read_rows
+    from otr.training.columns import columns
+
+    rows = read_rows(run.data.train, limit=run.data.limit, **run.data.place)
+    if columns(rows, run.data).kind != "messages":
+        return "base"
+    return "chat" if load_tokenizer(runs.model_folder(run.model)).chat_template else "base"
 
 
 def _train_by_rewards(run: Run, rewarded: Rewarded) -> None:
