@@ -124,6 +124,8 @@ def test_other_folders_are_refused_and_nothing_is_written(study: Path, tmp_path:
 def test_long_and_invisible_text_is_cut_and_made_visible() -> None:
     assert clean("a\u202eb\x07\nc") == "a\\u202eb\\x07\nc"
     assert clean("x" * 50, 10) == "x" * 10 + " … (50 characters in all)"
+    assert clean("a\n\n\nb") == "a\n\n\nb"
+    assert clean("a\n\n \n\t\n" + "\n" * 1020 + "b") == "a\n… 1,024 line breaks …\nb"
 
 
 def test_a_formula_in_a_name_is_quoted_in_the_csv() -> None:

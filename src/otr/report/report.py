@@ -1,5 +1,6 @@
 """One HTML page from run and study folders: the verdict first, then what it rests on."""
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,6 +22,7 @@ from otr.report.token_view import section as token_section
 _MOST_PROMPTS = 8
 _LONGEST_TEXT = 2000
 _LONGEST_NAME = 100
+_EMPTY_LINES = re.compile(r"\n(?:[ \t]*\n){3,}")
 _GLUE = "\N{NO-BREAK SPACE}"
 _OF_DAMAGE = (
     LookupError, TypeError, ValueError, AttributeError, ArithmeticError, TemplateError,
@@ -44,8 +46,9 @@ def write_report(folders: Sequence[Path], output: Path) -> None:
 
 
 def clean(text: object, longest: int = _LONGEST_TEXT) -> str:
-    """Text with control and direction characters as visible escapes, cut if long; lines stay."""
-    whole = str(text)
+    """Text with control and direction characters as visible escapes, cut if long; lines stay, but
+    several empty ones together are counted."""
+    whole = _EMPTY_LINES.sub(_counted, str(text))
     shown = "".join(_visible(character) for character in whole[:longest])
     return shown if len(whole) <= longest else f"{shown} … ({len(whole):,} characters in all)"
 
@@ -53,6 +56,10 @@ def clean(text: object, longest: int = _LONGEST_TEXT) -> str:
 def _name(label: object) -> str:
     """A method's name as the figures have it."""
     return clean(label, _LONGEST_NAME).replace("\n", " ")
+
+
+def _counted(lines: re.Match[str]) -> str:
+    return f"\n… {lines[0].count(chr(10)):,} line breaks …\n"
 
 
 def _visible(character: str) -> str:
@@ -261,7 +268,8 @@ def _percent(share: float) -> str:
 
 
 def _signed(share: float) -> str:
-    return f"{100 * share:+.1f}".replace("-", "\N{MINUS SIGN}")
+    text = f"{100 * share:+.1f}"
+    return text.replace("-", "\N{MINUS SIGN}") if float(text) else text[1:]
 
 
 def _untuned(results: dict[str, Any], key: str) -> str:
