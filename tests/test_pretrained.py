@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from otr import pretrained
+from otr import pretrained, runs
 from otr.demo import base_model_folder
 from otr.errors import UserError
 from otr.pretrained import load_tokenizer, unreachable_hub
@@ -54,3 +54,17 @@ def test_what_was_downloaded_before_is_used_without_the_hub(
 def test_a_folder_asks_no_hub(asked: list[str]) -> None:
     load_tokenizer("demo")
     assert asked == []
+
+
+def test_a_folder_of_runs_or_without_a_model_is_told_from_others(tmp_path: Path) -> None:
+    for name in ("study/sft-seed-0/model", "run", "empty"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "study" / runs.STUDY).touch()
+    (tmp_path / "run" / runs.CONFIG).touch()
+    for name, said in (
+        ("study", "is a study's; name one of its runs, such as 'sft-seed-0'"),
+        ("run", "is a run's without model/: finish it with `otr train`"),
+        ("empty", "has no config.json, so it is not a model"),
+    ):
+        with pytest.raises(UserError, match=f"/{name}' {said}"):
+            load_tokenizer(str(tmp_path / name))

@@ -21,7 +21,7 @@ from transformers import (
 
 from otr.demo import BASES, base_model_folder
 from otr.errors import UserError, first_line, suggestion
-from otr.runs import read_as
+from otr.runs import CONFIG, MODEL, STUDY, read_as
 from otr.terminal import visible
 
 _CONFIG = "config.json"
@@ -31,6 +31,15 @@ _GENERATION_CONFIG = "generation_config.json"
 _NOT_FROM_STRANGERS = ("megatron_config", "tokenizer_kwargs")
 """Fields of adapter_config.json that have a module imported, or say how to load yet another model.
 `auto_mapping`, which names a module too, is usual there and not read when an adapter is loaded."""
+
+
+def _why_no_model(folder: Path) -> str:
+    if (folder / STUDY).is_file():
+        inside = sorted(path.parent.name for path in folder.glob(f"*/{MODEL}/"))
+        return "is a study's; name one of its runs" + (f", such as {inside[0]!r}" if inside else "")
+    if (folder / CONFIG).is_file():
+        return f"is a run's without {MODEL}/: finish it with `otr train`, or name another"
+    return "has no config.json, so it is not a model"
 
 
 def model_location(name: str) -> str:
@@ -48,7 +57,7 @@ def model_location(name: str) -> str:
             if config.is_file():
                 read_as(config, dict[str, Any])
                 return str(folder)
-        raise UserError(f"model: the folder {name!r} has no config.json, so it is not a model")
+        raise UserError(f"model: the folder {name!r} {_why_no_model(folder)}")
     if folder.exists():
         raise UserError(f"model: {name!r} is a file; give the folder that holds config.json")
     if name.startswith((".", "/", "~")) or name.count("/") > 1:

@@ -77,7 +77,7 @@ def export(
     program = find_converter(converter) if as_gguf else None
     if folder.exists() or folder.is_symlink():
         raise UserError(f"-o: {folder} is there already; give a new folder")
-    location = _location(run_or_model)
+    location = runs.model_folder(run_or_model)
     is_adapter = adapter_base(location) is not None
     if is_adapter and as_gguf and not merge:
         raise UserError("--format gguf: an adapter has to be merged into its base; add --merge")
@@ -109,13 +109,6 @@ def export(
         num_tokens=len(before),
         num_same_first=int((after.argmax(-1) == before.argmax(-1)).sum()),
     )
-
-
-def _location(run_or_model: str) -> str:
-    location = runs.model_folder(run_or_model)
-    if location == run_or_model and (Path(run_or_model) / runs.CONFIG).is_file():
-        raise UserError(f"{run_or_model} is a run that has no model yet; let it train to its end")
-    return location
 
 
 def _loaded(location: str) -> Any:
