@@ -2,8 +2,11 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
+from torch import nn
 
 from otr.training.estimate import setting_of, step_estimate
 from otr.training.hardware import H100
@@ -33,6 +36,30 @@ def test_settings_are_read_from_the_run(tmp_path: Path, monkeypatch: pytest.Monk
     assert (short.weights, short.compute) == ("bfloat16", "bfloat16")
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     assert setting_of(model(), 100, settings).engine is Engine.FSDP2
+
+
+def test_weights_of_four_bits_count_as_what_they_take(tmp_path: Path) -> None:
+    plain, packed = model(), model()
+    settings = arguments(tmp_path, bf16=True)
+    saved = 0
+    for layer in packed.model.layers:
+        linear = layer.mlp.up_proj
+        bytes_ = nn.Parameter(
+            torch.zeros(linear.weight.numel() // 2, 1, dtype=torch.uint8), requires_grad=False
+        )
+        bytes_.quant_state = SimpleNamespace(  # pyright: ignore[reportAttributeAccessIssue]
+            shape=linear.weight.shape, absmax=torch.zeros(linear.weight.numel() // 64)
+        )
+        # Beside four bytes each, autocast would keep two.
+        saved += linear.weight.numel() * (4 + 2) - bytes_.nbytes - linear.weight.numel() // 64 * 4
+        linear.weight = bytes_
+    for each in (plain, packed):
+        for weight in each.parameters():
+            weight.requires_grad_(False)
+        each.lm_head.weight.requires_grad_(True)
+    one, other = (step_estimate(each, 100, settings, processor=H100) for each in (plain, packed))
+    assert one.setting == other.setting and one.time == other.time
+    assert one.memory.weights - other.memory.weights == saved > 0
 
 
 def test_what_will_not_fit_is_said_with_what_to_change(tmp_path: Path) -> None:

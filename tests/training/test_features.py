@@ -18,6 +18,7 @@ from otr.errors import UserError
 from otr.pretrained import load_model
 from otr.training.config import load_run
 from otr.training.prepared_run import prepare
+from otr.training.shape import shape_of
 from tests.training.models import arguments, dataset, model, tokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -119,6 +120,9 @@ def test_an_adapter_on_four_bit_weights_trains_as_in_trl_s_own_run(tmp_path: Pat
     for kind in (OTRTrainer, SFTTrainer):
         of = load_model(str(tmp_path / "base"), quantization_config=dict(four_bits))
         assert type(of.model.layers[0].mlp.up_proj).__name__ == "Linear4bit"  # type: ignore[union-attr]
+        counted, whole = shape_of(of), shape_of(model(hidden_size=64))
+        assert counted.num_params == whole.num_params
+        assert 0.5 <= counted.packed_bytes / counted.num_packed < 0.6
         peft = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
         found.append(losses(run(kind, tmp_path, of=of, peft=peft)))
     assert found[0] == pytest.approx(found[1], rel=1e-4)

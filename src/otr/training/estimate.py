@@ -9,7 +9,7 @@ import torch
 from otr.training.hardware import H100, H200, RESERVE, Processor, probed
 from otr.training.memory import available_bytes, size_words
 from otr.training.setting import Engine, Setting
-from otr.training.shape import shape_of
+from otr.training.shape import is_packed, shape_of
 from otr.training.step_memory import Memory, memory_of
 from otr.training.step_time import StepTime, time_of
 
@@ -125,7 +125,7 @@ def step_estimate(
 
 def setting_of(model: Any, length: int, arguments: Any) -> Setting:
     """A run's settings as plans take them."""
-    sizes = {value.dtype.itemsize for value in model.parameters()}
+    sizes = {value.dtype.itemsize for value in model.parameters() if not is_packed(value)}
     is_short = min(sizes) == 2 or arguments.bf16 or arguments.fp16
     return Setting(
         engine=_engine(arguments),

@@ -4,6 +4,7 @@ Nothing here knows any architecture: parameters are counted on the model itself,
 be on `meta`, and widths are read from its configuration.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,12 @@ class ModelShape:
     """All of them, a tied weight once, adapters included."""
 
     num_trained: int
+
+    num_packed: int
+    """Of the frozen ones, those that bitsandbytes holds in 4 or 8 bits."""
+
+    packed_bytes: int
+    """What these take, the scales of 4-bit blocks included."""
 
     active_params: int
     """Of all decoder layers, those that a token is multiplied with: of a mixture's experts, the
@@ -62,15 +69,18 @@ def shape_of(model: Any) -> ModelShape:
     head = model.get_output_embeddings().weight
     params = dict(model.named_parameters())
     trained = [value for value in params.values() if value.requires_grad]
+    packed = [value for value in params.values() if is_packed(value)]
     layers = _decoder_layers(model, config.num_hidden_layers)
     heads = config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // heads
     is_adapted = hasattr(model, "peft_config") and len(trained) < len(params)
     return ModelShape(
-        num_params=sum(value.numel() for value in params.values()),
-        num_trained=sum(value.numel() for value in trained),
+        num_params=sum(map(_numbers, params.values())),
+        num_trained=sum(map(_numbers, trained)),
+        num_packed=sum(map(_numbers, packed)),
+        packed_bytes=sum(map(_packed_bytes, packed)),
         active_params=sum(_active(layer, config) for layer in layers),
-        largest_layer=max(sum(value.numel() for value in layer.parameters()) for layer in layers),
+        largest_layer=max(sum(map(_numbers, layer.parameters())) for layer in layers),
         head_params=head.numel(),
         is_head_trained=head.requires_grad,
         is_tied=model.get_input_embeddings().weight is head,
@@ -100,6 +110,23 @@ def model_on_meta(config: Any, lora_rank: int | None = None) -> Any:
         return get_peft_model(model, options)
 
 
+def is_packed(weight: nn.Parameter) -> bool:
+    """Whether bitsandbytes holds a parameter in 4 or 8 bits; 4-bit ones may be stored as floats."""
+    return hasattr(weight, "quant_state") or not weight.is_floating_point()
+
+
+def _numbers(weight: nn.Parameter) -> int:
+    """How many numbers a parameter holds: two a byte in bitsandbytes' 4 bits, which keep the shape
+    aside."""
+    state = getattr(weight, "quant_state", None)
+    return weight.numel() if state is None else math.prod(state.shape)
+
+
+def _packed_bytes(weight: nn.Parameter) -> int:
+    state = getattr(weight, "quant_state", None)
+    return weight.nbytes + (0 if state is None else state.absmax.nbytes)
+
+
 def _decoder_layers(model: nn.Module, num_layers: int) -> nn.ModuleList:
     lists = [part for part in model.modules() if isinstance(part, nn.ModuleList)]
     found = [part for part in lists if len(part) == num_layers]
@@ -113,7 +140,7 @@ def _active(layer: nn.Module, config: Any) -> int:
     num_params = 0
     for name, value in layer.named_parameters():
         is_expert = ".experts." in f".{name}" and "shared" not in name
-        num_params += value.numel() * chosen // experts if is_expert else value.numel()
+        num_params += _numbers(value) * chosen // experts if is_expert else _numbers(value)
     return num_params
 
 

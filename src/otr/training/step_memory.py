@@ -155,8 +155,8 @@ def _gradient_of_states(shape: ModelShape, setting: Setting) -> float:
 def _weights(shape: ModelShape, setting: Setting) -> float:
     if setting.engine is Engine.ZERO3:
         return SIXTEEN_BITS * shape.num_params / setting.shards
-    frozen = shape.num_params - shape.num_trained
-    return (frozen * setting.weight_bytes + _trained_bytes(shape, setting)) / setting.shards
+    frozen = (shape.num_params - shape.num_trained - shape.num_packed) * setting.weight_bytes
+    return (frozen + shape.packed_bytes + _trained_bytes(shape, setting)) / setting.shards
 
 
 def _trained_bytes(shape: ModelShape, setting: Setting) -> float:
@@ -200,8 +200,9 @@ def _head(shape: ModelShape, setting: Setting) -> tuple[float, float]:
 
 def _autocast_copies(shape: ModelShape, setting: Setting) -> float:
     """Under autocast each product's weight is kept in 16 bits, too, until its backward pass; under
-    checkpointing, until the forward pass has ended."""
-    return SIXTEEN_BITS * shape.layer_params if setting.is_autocast else 0.0
+    checkpointing, until the forward pass has ended. Packed ones are unpacked anew each time."""
+    copied = shape.layer_params - shape.num_packed
+    return SIXTEEN_BITS * copied if setting.is_autocast else 0.0
 
 
 def _communication(shape: ModelShape, setting: Setting, moment: str) -> float:
