@@ -68,9 +68,10 @@ TESTS_zero3 := tests/training/test_many_processes.py
 plugins trackers quantized harness zero3: %: .venv-%/ready
 	AXOLOTL_DO_NOT_TRACK=1 HF_HUB_OFFLINE=1 .venv-$*/bin/python -m pytest $(TESTS_$*)
 
-.venv-%/ready: requirements/%.txt .venv/ready
+.venv-%/ready: requirements/%.txt requirements/build.txt .venv/ready
 	$(PYTHON) -m venv .venv-$*
 	printf '%s\n' $(CURDIR)/src $(CURDIR)/.venv/lib/python3*/site-packages > $$(echo .venv-$*/lib/python3*/site-packages)/otr.pth
+	.venv-$*/bin/pip install --quiet -r requirements/build.txt
 	DS_BUILD_OPS=0 .venv-$*/bin/pip install --quiet --no-deps --no-build-isolation -r requirements/$*.txt
 	touch $@
 

@@ -222,7 +222,7 @@ def test_a_wrong_model_folder_is_refused(
         (["eval", "demo", "--benchmark", "rows.jsonl"], "as in gsm8k=rows.jsonl"),
         (
             ["eval", "demo", "--benchmark", "demo/in_domain", "--output", "rows.jsonl"],
-            "--output: rows.jsonl cannot be written: File exists",
+            "--output: rows.jsonl cannot be written: Not a directory",
         ),
         (["report", "run"], "run: no such folder"),
         (["eval", "demo", "--benchmark", "gsm8k=none.jsonl"], "none.jsonl"),

@@ -35,15 +35,16 @@ def scores_folder(model_or_run: str, output: Path | None) -> Path | None:
 
 
 def require_writable(folder: Path | None) -> None:
-    """Make the folder that scores go to, before anything is answered.
+    """Try, before anything is answered, whether scores can be written to a folder; where there is none
+    yet, whether the one above it can hold it.
 
-    Raises: UserError if it cannot be made or written.
+    Raises: UserError if not.
     """
     if folder is None:
         return
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder):
+        with TemporaryFile(dir=there):
             pass
     except OSError as error:
         raise UserError(
