@@ -33,15 +33,6 @@ _NOT_FROM_STRANGERS = ("megatron_config", "tokenizer_kwargs")
 `auto_mapping`, which names a module too, is usual there and not read when an adapter is loaded."""
 
 
-def _why_no_model(folder: Path) -> str:
-    if (folder / STUDY).is_file():
-        inside = sorted(path.parent.name for path in folder.glob(f"*/{MODEL}/"))
-        return "is a study's; name one of its runs" + (f", such as {inside[0]!r}" if inside else "")
-    if (folder / CONFIG).is_file():
-        return f"is a run's without {MODEL}/: finish it with `otr train`, or name another"
-    return "has no config.json, so it is not a model"
-
-
 def model_location(name: str) -> str:
     """Where a model lies: the package's own folder for `demo…`, a folder or hub id as it is.
 
@@ -174,6 +165,15 @@ def unreachable_hub(name: str) -> str | None:
         # The hub client's releases raise different libraries' kinds for a network that is not there.
         return visible(first_line(error))
     return None
+
+
+def _why_no_model(folder: Path) -> str:
+    if (folder / STUDY).is_file():
+        inside = sorted(path.parent.name for path in folder.glob(f"*/{MODEL}/"))
+        return "is a study's; name one of its runs" + (f", such as {inside[0]!r}" if inside else "")
+    if (folder / CONFIG).is_file():
+        return f"is a run's without {MODEL}/: finish it with `otr train`, or name another"
+    return "has no config.json, so it is not a model"
 
 
 def _check_files(folder: Path) -> None:

@@ -44,15 +44,15 @@ def test_weights_of_four_bits_count_as_what_they_take(tmp_path: Path) -> None:
     saved = 0
     for layer in packed.model.layers:
         linear = layer.mlp.up_proj
-        bytes_ = nn.Parameter(
+        halves = nn.Parameter(
             torch.zeros(linear.weight.numel() // 2, 1, dtype=torch.uint8), requires_grad=False
         )
-        bytes_.quant_state = SimpleNamespace(  # pyright: ignore[reportAttributeAccessIssue]
+        halves.quant_state = SimpleNamespace(  # pyright: ignore[reportAttributeAccessIssue]
             shape=linear.weight.shape, absmax=torch.zeros(linear.weight.numel() // 64)
         )
         # Beside four bytes each, autocast would keep two.
-        saved += linear.weight.numel() * (4 + 2) - bytes_.nbytes - linear.weight.numel() // 64 * 4
-        linear.weight = bytes_
+        saved += linear.weight.numel() * (4 + 2) - halves.nbytes - linear.weight.numel() // 64 * 4
+        linear.weight = halves
     for each in (plain, packed):
         for weight in each.parameters():
             weight.requires_grad_(False)

@@ -16,7 +16,7 @@ from otr.commands.main import main
 from otr.demo.regimes import REGIMES, data_section, write_demonstrations
 from otr.training.checkpoints import find, latest
 from reliability.ends import differing, end_of
-from tests.processes import launch
+from tests.processes import launch, together
 from tests.training.hosts import (
     Host,
     Torchrun,
@@ -57,7 +57,8 @@ def recipe(folder: Path, output_dir: str | Path, rows: int = 4, **training: Any)
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The end of a run of two processes on one machine that nothing happened to."""
     folder = tmp_path_factory.mktemp("unbroken")
-    launch(2, "otr", *recipe(folder, folder / "run"))
+    with torchrun(folder / "first", _ONE_MACHINE, recipe(folder, folder / "run")) as run:
+        assert run.wait() == 0, run.printed.read_text()
     return end_of(folder / "run", _STEPS)
 
 
@@ -78,23 +79,33 @@ def assert_nothing_half(run: Path) -> None:
     assert all("loss" in line for line in runs.read_jsonl(run / runs.METRICS))
 
 
-def test_a_killed_process_ends_both_and_torchrun_s_restart_goes_on_bit_by_bit(
+def test_a_killed_process_and_a_signal_to_torchrun_end_both_and_they_go_on_bit_by_bit(
     tmp_path: Path, unbroken: dict[str, Any]
 ) -> None:
+    """After the kill by torchrun's own restart, after the signal by the same command."""
     run = tmp_path / "run"
     words = recipe(tmp_path, run)
-    with torchrun(tmp_path / "both", (*_ONE_MACHINE, "--max-restarts=1"), words) as both:
-        wait_for_step(run / runs.METRICS, 5, both)
-        both.worker(1).kill()
-        wait_for(both.folder, "status-0")
-        assert both.status(0) == 1
-        assert_told(both.stderr(0), 0, "its connection was closed", run)
+    with torchrun(tmp_path / "both", (*_ONE_MACHINE, "--max-restarts=1"), words) as stopped:
+        wait_for_step(run / runs.METRICS, 5, stopped)
+        stopped.worker(1).kill()
+        wait_for(stopped.folder, "status-0")
+        assert stopped.status(0) == 1
+        assert_told(stopped.stderr(0), 0, "its connection was closed", run)
         assert_nothing_half(run)
+        wait_for_step(run / runs.METRICS, 10, stopped)
+        stopped.process.send_signal(signal.SIGTERM)
+        assert stopped.wait() == 1
+        # torchrun has one status for everything that is not success; its processes tell more.
+        assert [stopped.status(rank) for rank in range(2)] == [75, 75]
         newest = latest(run / runs.CHECKPOINTS)
-        assert both.wait() == 0, both.printed.read_text()
-        said = [both.stderr(rank, restart=1) for rank in range(2)]
+        for rank in range(2):
+            said = stopped.stderr(rank, restart=1)
+            assert f"stopped; the same command goes on from {newest}" in said
+        assert_nothing_half(run)
+    last = together(2, "otr", *words)
+    assert [each.status for each in last] == [0, 0], last
     for told in ("tokens learned", f"going on from {newest}", "trained: "):
-        assert [each.count(told) for each in said] == [1, 0]
+        assert [each.stderr.count(told) for each in last] == [1, 0]
     assert differing(unbroken, end_of(run, _STEPS)) == []
 
 

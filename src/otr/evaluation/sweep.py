@@ -31,7 +31,7 @@ class Sweep:
     skipped: tuple[float, ...]
     """Rates that were not considered because some of their seeds are missing."""
 
-    all_alike: bool = False
+    all_alike: bool
     """Whether several rates were considered and have the same mean accuracy on validation."""
 
     @property
