@@ -34,6 +34,7 @@ def document() -> str:
         "settings": _settings,
         "rates": _rates,
         "against_dft": _against_dft,
+        "regimes": _regimes,
         "size": _size,
         "steps": _steps,
     }
@@ -77,6 +78,16 @@ def _size() -> list[str]:
         f"{num_runs} runs, {num_failed} of them failed: {len(CASES)} regimes, {len(SEEDS)} seeds, "
         f"learning rates {rates}."
     ]
+
+
+def _regimes() -> list[str]:
+    """The short name of each regime, and what it means."""
+    return _table(
+        [
+            ["name", "base model and demonstrations"],
+            *([c.regime.name, c.regime.title] for c in CASES),
+        ]
+    )
 
 
 def _overview(group: str) -> list[str]:

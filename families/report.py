@@ -11,8 +11,9 @@ DOCUMENT = Path(__file__).parents[1] / "docs" / "models.md"
 _TEXT = """\
 # Models
 
-Written by `python -m families report` from `families/results.json`, which `make families` makes anew: every
-architecture that transformers {transformers} lists for causal language modelling, and for text with images.
+<!-- Written by `python -m families report` from `families/results.json`, which `make families` measures again. -->
+
+Every architecture that transformers {transformers} lists for causal language modelling, and for text with images.
 
 Each is built small from its own configuration class, with random weights, in a process of its own. One
 training step of `OTRTrainer` with `OTR(num_rollouts="exact")`, the head fused, on padded rows of text, is

@@ -17,6 +17,7 @@ from website.figure import CAPTION, write_figure
 from website.navigation import navigation
 from website.notebook import notebook_page
 from website.python_api import api_page
+from website.tables import with_numbers_right
 
 REPOSITORY_PAGES = {
     "SECURITY.md": "security.md",
@@ -99,7 +100,8 @@ def assemble(folder: Path) -> None:
     )
     for page, text in written.items():
         (folder / page).parent.mkdir(parents=True, exist_ok=True)
-        (folder / page).write_text(text.replace("<!-- figure: tokens -->", CAPTION), "utf-8")
+        text = with_numbers_right(text.replace("<!-- figure: tokens -->", CAPTION))
+        (folder / page).write_text(text, "utf-8")
     write_figure(folder / "figures" / "tokens.html")
     shutil.copy(ROOT / NOTEBOOK, folder / "first_steps.ipynb")
     shutil.copytree(ROOT / "website" / "assets", folder / "assets")

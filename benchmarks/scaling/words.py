@@ -3,10 +3,11 @@
 OPENING = """\
 # Past one GPU
 
-Written by `python -m benchmarks.scaling report` from the model of a step in `otr.training`
+<!-- Written by `python -m benchmarks.scaling report` from the model of a step in `otr.training`
 (`step_memory.py`, `step_time.py`; the formulas stand in their docstrings) and from what
-`python -m benchmarks.scaling measure` measured. `otr check` uses the same model for the machine at
-hand.
+`python -m benchmarks.scaling measure` measured. -->
+
+Memory and time of a step on more GPUs than one, by the same model that `otr check` uses for the machine at hand.
 
 **No GPU has been measured by this project.** Everything below about GPUs is reckoned from published
 and assumed figures, listed with their sources at the end; memory is counted, time is a first guess.

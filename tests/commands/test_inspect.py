@@ -66,7 +66,7 @@ def test_objectives_and_their_options_can_be_chosen(capsys: pytest.CaptureFixtur
         capsys, "demo", *DATA, "--objective", "gem", "--objective", "label-smoothing",
         "--set", "gem.beta=0.5", "label_smoothing.epsilon=0.2",
     )  # fmt: skip
-    assert "GEM (beta=0.5)" in out and "LABEL-SMOOTHING (epsilon=0.2)" in out and "SFT" not in out
+    assert "GEM (beta=0.5)" in out and "Label smoothing (epsilon=0.2)" in out and "SFT" not in out
 
 
 def test_draws_follow_the_seed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -142,8 +142,14 @@ def option_words(option: str, value: Any) -> str:
     return f"{option}={value:g}" if isinstance(value, float) else f"{option}={value}"
 
 
+_LONGEST_ACRONYM = 4
+"""SFT, DFT, GEM, EAFT, GRPO; longer names are words."""
+
+
 def label_in_words(name: str, options: Mapping[str, Any]) -> str:
-    """A method by its name and some options: `OTR (exact)`, `SFT (anchor=forward 0.05)`."""
+    """A method by its name and some options: `OTR (exact)`, `SFT (anchor=forward 0.05)`, `Label
+    smoothing`."""
     words = [option_words(*each) for each in options.items()]
     words = ["exact" if each == "num_rollouts=exact" else each for each in words]
-    return name.upper() + (f" ({', '.join(words)})" if words else "")
+    shown = name.upper() if len(name) <= _LONGEST_ACRONYM else name.replace("-", " ").capitalize()
+    return shown + (f" ({', '.join(words)})" if words else "")
