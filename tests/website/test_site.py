@@ -1,6 +1,7 @@
 """The built site: every link has a target, nothing comes from elsewhere, every option is there."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,10 @@ from otr.training.config import Data, Run
 from website.commands import parsers
 from website.links import dead_in_site
 from website.site import sources
+from website.tables import with_numbers_right
+
+_BLOCKS_TOO_WIDE = """[...document.querySelectorAll("pre > code")]
+    .filter(code => code.scrollWidth > code.clientWidth + 1).map(code => code.textContent)"""
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -70,14 +75,17 @@ def test_pages_complain_of_nothing_fetch_nothing_and_fit_the_window(
         "request",
         lambda asked: complaints.append(asked.url) if not asked.url.startswith("file:") else None,
     )
-    for page in ("index", "quick-start", "how-otr-works", "api", "results", "commands"):
-        shown.goto((site / f"{page}.html").as_uri())
+    # The page of a server for what is missing has the server's addresses.
+    for page in set(site.rglob("*.html")) - {site / "404.html"}:
+        shown.goto(page.as_uri())
         assert shown.evaluate("document.documentElement.scrollWidth") <= width, page
+        assert shown.evaluate(_BLOCKS_TOO_WIDE) == [], page
     shown.goto((site / "how-otr-works.html").as_uri())
     figure = shown.locator("figure.live iframe")
     figure.scroll_into_view_if_needed()
     inside = shown.frame_locator("figure.live iframe")
     assert inside.locator(".tv-strip, table").first.is_visible()
+    assert not inside.locator("h1").is_visible() and not inside.locator("#scheme").is_visible()
     assert "SFT" in inside.locator("body").inner_text()
     context.close()
     assert complaints == []
@@ -97,3 +105,27 @@ def test_the_search_finds_a_page_without_a_server(site: Path, browser: Any) -> N
     assert "Compaction" in first.inner_text()
     assert "theory.html" in (first.get_attribute("href") or "")
     context.close()
+
+
+@pytest.mark.slow
+def test_what_is_for_the_projects_makers_stays_off_the_pages_for_its_users(site: Path) -> None:
+    for_makers = {"contributing.html", "changelog.html", "log.html"}
+    for page in site.rglob("*.html"):
+        text = re.sub(r"<!--.*?-->", "", page.read_text("utf-8"), flags=re.DOTALL)
+        if page.name not in for_makers:
+            assert not re.search(r"\btests/|python -m (evidence|families|reliability)", text), page
+    results = (site / "results.html").read_text("utf-8")
+    assert "What came out" in re.findall(r"<h2[^>]*>(.*?)<", results)[0]
+
+
+def test_columns_of_numbers_and_of_ranges_are_set_right_and_others_are_left_alone() -> None:
+    table = """\
+| head | ms | ratio | points | note | chosen |
+|---|---|---|---|---|:---|
+| OTR | 5,257 | **0.99** (0.94–1.10) | −5.0 (−20.4 to +10.4)* | 2 seeds | 1 |
+| SFT | – | 1 | | 3 | 2 |
+"""
+    rule = with_numbers_right(table).splitlines()[1]
+    assert rule == "|---|---:|---:|---:|---|:---|"
+    fenced = f"```\n{table}```"
+    assert with_numbers_right(fenced) == fenced

@@ -12,3 +12,5 @@
     name();
   });
 }
+// In a frame, the page around it has the heading and the choice of the scheme.
+if (window.self !== window.top) document.documentElement.dataset.framed = "";
