@@ -9,6 +9,7 @@ from evidence.files import read_results
 from evidence.plan import BASELINES, CASES, COMPARED, FAMILY, LEARNING_RATES, SEEDS, SETTINGS
 from otr.evaluation.comparison import compare
 from otr.evaluation.scored_run import complete_options
+from otr.evaluation.verdicts import points, rate_text
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "results.md"
 _READING = Path(__file__).parent / "reading.md"
@@ -72,7 +73,7 @@ def _size() -> list[str]:
         sum(len(each) for _, each in rows),
         sum(len(header["failed"]) for header, _ in rows),
     )
-    rates = ", ".join(f"{rate:g}" for rate in LEARNING_RATES)
+    rates = ", ".join(map(rate_text, LEARNING_RATES))
     return [
         f"{num_runs} runs, {num_failed} of them failed: {len(CASES)} regimes, {len(SEEDS)} seeds, "
         f"learning rates {rates}."
@@ -114,7 +115,7 @@ def _regime(name: str) -> list[str]:
     header = ["", "learning rate", *(words for words in _GROUPS.values())]
     rows = [header, ["untuned", "", *(_untuned(each, group) for group in _GROUPS)]]
     for method in each["methods"]:
-        rate = "–" if method["learning_rate"] is None else f"{method['learning_rate']:g}"
+        rate = "–" if method["learning_rate"] is None else rate_text(method["learning_rate"])
         edge = "*" if method["at_edge"] else ""
         scores = [_score(method["scores"].get(group)) for group in _GROUPS]
         rows.append([method["label"], rate + edge, *scores])
@@ -162,7 +163,7 @@ def _rates(name: str) -> list[str]:
     each = results(name, COMPARED)
     shown = [m for m in each["methods"] if m["label"] in _AT_EVERY_RATE]
     rates = sorted({t["learning_rate"] for m in shown for t in m["learning_rates"]})
-    rows = [["", *(f"{rate:g}" for rate in rates)]]
+    rows = [["", *map(rate_text, rates)]]
     for group in ("in_domain", "retention"):
         for method in shown:
             means = {
@@ -188,7 +189,7 @@ def _settings(argument: str) -> list[str]:
     for method in each["methods"]:
         first = method is each["methods"][0]
         cells = [_cell(method, group, is_first=first) for group in _GROUPS]
-        rows.append([method["label"], f"{method['learning_rate']:g}", *cells])
+        rows.append([method["label"], rate_text(method["learning_rate"]), *cells])
     return _table(rows)
 
 
@@ -199,8 +200,8 @@ def _cell(method: Results, group: str, *, is_first: bool) -> str:
     difference = method["difference"].get(group)
     if difference is None or difference["interval_95"] is None:
         return "–"
-    low, high = (_points(value) for value in difference["interval_95"])
-    text = f"{_points(difference['mean'])} ({low} to {high})"
+    low, high = (points(value, signed=True) for value in difference["interval_95"])
+    text = f"{points(difference['mean'], signed=True)} ({low} to {high})"
     return f"**{text}**" if difference["distinguishable"] else text
 
 
@@ -219,10 +220,6 @@ def _untuned(each: Results, group: str) -> str:
     return f"{100 * sum(each['untuned'][name]['accuracy'] for name in names) / len(names):.1f}"
 
 
-def _points(share: float) -> str:
-    return f"{100 * share:+.1f}".replace("-", "−")
-
-
 def _key(options: Results) -> str:
     """An objective with every option spelled out, so that equal ones are equal texts."""
     own = {key: value for key, value in options.items() if key != "learning_rates"}
@@ -231,4 +228,4 @@ def _key(options: Results) -> str:
 
 def _table(rows: list[list[str]]) -> list[str]:
     lines = ["| " + " | ".join(row) + " |" for row in rows]
-    return [lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]
+    return [lines[0], "|---|" + "---:|" * (len(rows[0]) - 1), *lines[1:]]
