@@ -9,7 +9,7 @@ from evidence.files import read_results
 from evidence.plan import BASELINES, CASES, COMPARED, FAMILY, LEARNING_RATES, SEEDS, SETTINGS
 from otr.evaluation.comparison import compare
 from otr.evaluation.scored_run import complete_options
-from otr.evaluation.verdicts import points, rate_text
+from otr.formats import points, rate_text
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "results.md"
 _READING = Path(__file__).parent / "reading.md"

@@ -19,7 +19,6 @@ from otr.evaluation.comparison import (
 )
 from otr.evaluation.labels import labels_of, title_of
 from otr.evaluation.table import table
-from otr.evaluation.verdicts import p_text, rate_text
 
 LEARNED, KEPT, VALIDATION = "demo/in_domain", "demo/retention", "demo/validation"
 GROUPS = {"in_domain": [LEARNED], "retention": [KEPT]}
@@ -185,19 +184,6 @@ def test_what_only_the_correction_leaves_undecided_says_what_it_would_take(tmp_p
     needed = difference.difference.questions_needed
     at_five_percent = difference.difference.needing(0.05).questions_needed
     assert needed is not None and at_five_percent is not None and needed > at_five_percent
-
-
-def test_a_p_value_is_never_rounded_across_five_percent() -> None:
-    assert [p_text(value) for value in (0.05002, 0.05, 0.0499999, 0.0504, 0.0593, 0.5, 1e-15)] == [
-        "0.05002", "0.05", "0.05", "0.0504", "0.059", "0.5", "< 0.0001",
-    ]  # fmt: skip
-
-
-def test_a_learning_rate_is_written_one_way() -> None:
-    rates = (1e-4, 2.5e-5, 0.0016, 5e-6, 1.0, 3e-3)
-    assert [rate_text(rate) for rate in rates] == [
-        "1e-4", "2.5e-5", "1.6e-3", "5e-6", "1e0", "3e-3",
-    ]  # fmt: skip
 
 
 def test_answers_that_were_cut_off_are_counted_and_warned_about(tmp_path: Path) -> None:

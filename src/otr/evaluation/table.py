@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from otr.evaluation.comparison import Comparison
 from otr.evaluation.methods import HEADLINE, keys_of
-from otr.evaluation.verdicts import interval, points, rate_text
+from otr.evaluation.verdicts import interval
+from otr.formats import points, rate_text
 
 _MOST_COLUMNS = 5
 

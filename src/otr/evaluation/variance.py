@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import ndtri, stdtrit
 
+from otr.formats import LEVEL
+
 Matrix = NDArray[np.float64]
 """A value for each answer: [seeds, questions]."""
 
-LEVEL = 0.05
 _POWER = 0.8
 _MOST_QUESTIONS = 1_000_000
 _MOST_SEEDS = 1_000

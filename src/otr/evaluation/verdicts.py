@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from otr.evaluation.statistics import Difference, Estimate
 from otr.evaluation.sweep import Sweep
-from otr.evaluation.variance import LEVEL
+from otr.formats import points, rate_text
 
 _MOST_NAMED = 4
 _MUCH_CUT = 0.2
@@ -29,14 +29,6 @@ def verdict(label: str, reference: str, difference: Difference, *, distinguishab
         f"{points(mean, signed=True)} points "
         f"({points(low, signed=True)} to {points(high, signed=True)}){ending}{_needed(difference)}"
     )
-
-
-def points(share: float, *, signed: bool = False) -> str:
-    """A share in percentage points with one decimal: `6.3`, `+6.3`, `\u22121.2`, `0.0`."""
-    text = f"{abs(100 * share):.1f}"
-    if text == "0.0":
-        return text
-    return ("\u2212" if share < 0 else "+" if signed else "") + text
 
 
 def against_untuned(untuned: float, changes: Mapping[str, Estimate]) -> str:
@@ -66,23 +58,6 @@ def interval(estimate: Estimate, *, signed: bool = False) -> str:
     low, high = estimate.interval_95
     ends = f"{points(low, signed=signed)} to {points(high, signed=signed)}"
     return f"{points(estimate.mean, signed=signed)} ({ends})"
-
-
-def p_text(p_value: float) -> str:
-    """A p-value to two digits, or as many as it takes to say on which side of 0.05 it lies."""
-    if p_value < 0.0001:
-        return "< 0.0001"
-    for digits in range(2, 15):
-        text = f"{p_value:.{digits}g}"
-        if (float(text) <= LEVEL) == (p_value <= LEVEL):
-            return text
-    return repr(p_value)
-
-
-def rate_text(rate: float) -> str:
-    """A learning rate: `1e-4`, `2.5e-5`."""
-    mantissa, exponent = f"{rate:.6e}".split("e")
-    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
 
 
 def _needed(difference: Difference) -> str:
