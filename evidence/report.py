@@ -5,9 +5,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from evidence.files import read_results
+from evidence.files import compared_again, read_results
 from evidence.plan import BASELINES, CASES, COMPARED, FAMILY, LEARNING_RATES, SEEDS, SETTINGS
-from otr.evaluation.comparison import compare
 from otr.evaluation.scored_run import complete_options
 from otr.formats import points, rate_text
 
@@ -63,7 +62,7 @@ def _compared(name: str, wanted: tuple[str, ...] | None, rate: float | None) -> 
         rows = [row for row in rows if _key(row["objective"]) in wanted]
         rows.sort(key=lambda row: wanted.index(_key(row["objective"])))
         header["failed"] = [row for row in header["failed"] if _key(row["objective"]) in wanted]
-    return compare(header.pop("name"), header.pop("title"), rows, **header).as_json()
+    return compared_again(header, rows)
 
 
 def _size() -> list[str]:
