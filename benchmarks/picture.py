@@ -11,19 +11,23 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from benchmarks.table import describe, known_labels
+from otr.report.looks import look_of
 
-# Okabe and Ito's palette, as in the report's picture; a head keeps its colour everywhere.
+# Okabe and Ito's palette; an objective has the colour and mark that it has in every other figure.
 _COLOURS = {
     "gemms": "#333333",
-    "full logits": "#E69F00",
-    "TRL": "#56B4E9",
-    "naive OTR": "#CC79A7",
-    "SFT": "#0072B2",
-    "OTR": "#D55E00",
+    "full logits": "#888888",
+    "TRL": "#56b4e9",
+    "naive OTR": "#cc79a7",
+    "SFT": look_of("sft").colour,
+    "OTR": look_of("otr").colour,
 }
-_OURS_COLOUR, _OTHERS_COLOUR = "#009E73", "#AAAAAA"
+_OTHERS_COLOUR = "#aaaaaa"
 _OURS = ("SFT", "OTR")
-_MARKS = {"gemms": "x", "full logits": "s", "TRL": "^", "naive OTR": "v", "SFT": "D", "OTR": "o"}
+_MARKS = {
+    "gemms": "x", "full logits": "+", "TRL": "^", "naive OTR": "v", "SFT": look_of("sft").mark,
+    "OTR": look_of("otr").mark,
+}  # fmt: skip
 _LABELS = {"gemms": "bare GEMMs", "SFT": "otr: SFT", "OTR": "otr: OTR"}
 _COLUMNS = 3
 _AXIS_END = 5.0
@@ -87,7 +91,7 @@ def _bars(axis: Axes, case: dict[str, Any], names: Sequence[str]) -> None:
             continue
         ratio = entry["to_gemms"]
         length = min(ratio["median"], _AXIS_END)
-        axis.barh(position, length, color=_colour(name), height=0.72, zorder=2)
+        axis.barh(position, length, color=look_of_head(name)[0], height=0.72, zorder=2)
         low, high = (min(ratio[end], _AXIS_END) for end in ("lowest", "highest"))
         axis.plot([low, high], [position] * 2, color="black", linewidth=1, zorder=4)
         beyond = " →" if ratio["median"] > _AXIS_END else ""
@@ -125,8 +129,8 @@ def _growth(figure: Any, cases: Sequence[dict[str, Any]]) -> None:
         for name, points in lines.items():
             axis.plot(
                 *zip(*points, strict=True),
-                color=_colour(name),
-                marker=_MARKS.get(name),
+                color=look_of_head(name)[0],
+                marker=look_of_head(name)[1],
                 markersize=5,
                 linewidth=1.5,
                 label=_label(name),
@@ -182,9 +186,10 @@ def _fixed(case: dict[str, Any], size: str) -> str:
     return ", ".join(f"{name} {case[key]:,}" for key, name in parts.items() if key != size)
 
 
-def _colour(name: str) -> str:
-    ours = name.startswith(_OURS)
-    return _COLOURS.get(name, _OURS_COLOUR if ours else _OTHERS_COLOUR)
+def look_of_head(name: str) -> tuple[str, str | None]:
+    """The colour and mark of a head; variants of an objective's head have its colour."""
+    own = next((each for each in _OURS if name.startswith(each)), name)
+    return _COLOURS.get(own, _OTHERS_COLOUR), _MARKS.get(name)
 
 
 def _label(name: str) -> str:

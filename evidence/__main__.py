@@ -1,9 +1,11 @@
-"""`python -m evidence run` repeats the committed study; `report` writes docs/results.md from it."""
+"""`python -m evidence run` repeats the committed study; `report` writes docs/results.md from it; `demo`
+makes the README's table and picture of `otr demo`."""
 
 import argparse
 import sys
 from pathlib import Path
 
+from evidence import demo
 from evidence.files import RESULTS, write_or_check, write_results
 from evidence.plan import CASES, study
 from evidence.report import DOCUMENT, document
@@ -19,9 +21,25 @@ def main() -> int:
     run.add_argument("--jobs", type=int, metavar="N", help="runs at once")
     report = commands.add_parser("report", help=f"write {DOCUMENT} from the committed files")
     report.add_argument("--check", action="store_true", help="only say whether it is up to date")
+    shown = commands.add_parser("demo", help="make the README's table and picture of the demo")
+    shown.add_argument(
+        "--from",
+        dest="folder",
+        type=Path,
+        metavar="DIR",
+        help="take the answers from this folder of `otr demo` first, such as runs/demo",
+    )
+    shown.add_argument("--check", action="store_true", help="only say whether they are up to date")
     arguments = parser.parse_args()
     if arguments.command == "run":
         return _run(arguments.names, arguments.output, arguments.jobs)
+    if arguments.command == "demo":
+        if arguments.check:
+            return demo.check()
+        if arguments.folder is not None:
+            demo.keep(arguments.folder)
+        demo.write()
+        return 0
     return write_or_check(
         DOCUMENT, document(), check=arguments.check, command="python -m evidence report"
     )

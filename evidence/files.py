@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from otr import runs
+from otr.evaluation.comparison import compare
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -27,6 +28,12 @@ def write_results(path: Path, results: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     header = {key: results[key] for key in _KEPT}
     runs.write_jsonl(path, [header, *results["runs"]])
+
+
+def compared_again(header: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """results.json as it is by today's statistics."""
+    header = dict(header)
+    return compare(header.pop("name"), header.pop("title"), rows, **header).as_json()
 
 
 def read_results(name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -5,10 +5,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from evidence.files import read_results
+from evidence.files import compared_again, read_results
 from evidence.plan import BASELINES, CASES, COMPARED, FAMILY, LEARNING_RATES, SEEDS, SETTINGS
-from otr.evaluation.comparison import compare
 from otr.evaluation.scored_run import complete_options
+from otr.formats import points, rate_text
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "results.md"
 _READING = Path(__file__).parent / "reading.md"
@@ -63,7 +63,7 @@ def _compared(name: str, wanted: tuple[str, ...] | None, rate: float | None) -> 
         rows = [row for row in rows if _key(row["objective"]) in wanted]
         rows.sort(key=lambda row: wanted.index(_key(row["objective"])))
         header["failed"] = [row for row in header["failed"] if _key(row["objective"]) in wanted]
-    return compare(header.pop("name"), header.pop("title"), rows, **header).as_json()
+    return compared_again(header, rows)
 
 
 def _size() -> list[str]:
@@ -73,7 +73,7 @@ def _size() -> list[str]:
         sum(len(each) for _, each in rows),
         sum(len(header["failed"]) for header, _ in rows),
     )
-    rates = ", ".join(f"{rate:g}" for rate in LEARNING_RATES)
+    rates = ", ".join(map(rate_text, LEARNING_RATES))
     return [
         f"{num_runs} runs, {num_failed} of them failed: {len(CASES)} regimes, {len(SEEDS)} seeds, "
         f"learning rates {rates}."
@@ -125,7 +125,7 @@ def _regime(name: str) -> list[str]:
     header = ["", "learning rate", *(words for words in _GROUPS.values())]
     rows = [header, ["untuned", "", *(_untuned(each, group) for group in _GROUPS)]]
     for method in each["methods"]:
-        rate = "–" if method["learning_rate"] is None else f"{method['learning_rate']:g}"
+        rate = "–" if method["learning_rate"] is None else rate_text(method["learning_rate"])
         edge = "*" if method["at_edge"] else ""
         scores = [_score(method["scores"].get(group)) for group in _GROUPS]
         rows.append([method["label"], rate + edge, *scores])
@@ -173,7 +173,7 @@ def _rates(name: str) -> list[str]:
     each = results(name, COMPARED)
     shown = [m for m in each["methods"] if m["label"] in _AT_EVERY_RATE]
     rates = sorted({t["learning_rate"] for m in shown for t in m["learning_rates"]})
-    rows = [["", *(f"{rate:g}" for rate in rates)]]
+    rows = [["", *map(rate_text, rates)]]
     for group in ("in_domain", "retention"):
         for method in shown:
             means = {
@@ -199,7 +199,7 @@ def _settings(argument: str) -> list[str]:
     for method in each["methods"]:
         first = method is each["methods"][0]
         cells = [_cell(method, group, is_first=first) for group in _GROUPS]
-        rows.append([method["label"], f"{method['learning_rate']:g}", *cells])
+        rows.append([method["label"], rate_text(method["learning_rate"]), *cells])
     return _table(rows)
 
 
@@ -210,8 +210,8 @@ def _cell(method: Results, group: str, *, is_first: bool) -> str:
     difference = method["difference"].get(group)
     if difference is None or difference["interval_95"] is None:
         return "–"
-    low, high = (_points(value) for value in difference["interval_95"])
-    text = f"{_points(difference['mean'])} ({low} to {high})"
+    low, high = (points(value, signed=True) for value in difference["interval_95"])
+    text = f"{points(difference['mean'], signed=True)} ({low} to {high})"
     return f"**{text}**" if difference["distinguishable"] else text
 
 
@@ -230,10 +230,6 @@ def _untuned(each: Results, group: str) -> str:
     return f"{100 * sum(each['untuned'][name]['accuracy'] for name in names) / len(names):.1f}"
 
 
-def _points(share: float) -> str:
-    return f"{100 * share:+.1f}".replace("-", "−")
-
-
 def _key(options: Results) -> str:
     """An objective with every option spelled out, so that equal ones are equal texts."""
     own = {key: value for key, value in options.items() if key != "learning_rates"}
@@ -242,4 +238,4 @@ def _key(options: Results) -> str:
 
 def _table(rows: list[list[str]]) -> list[str]:
     lines = ["| " + " | ".join(row) + " |" for row in rows]
-    return [lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]
+    return [lines[0], "|---|" + "---:|" * (len(rows[0]) - 1), *lines[1:]]

@@ -71,6 +71,8 @@ class Scored(TypedDict):
     n: int
     accuracy: NotRequired[float]
     interval_95: NotRequired[tuple[float, float]]
+    num_truncated: NotRequired[int]
+    samples: NotRequired[int]
     metrics: NotRequired[dict[str, float]]
     """What lm-evaluation-harness measures, also where nothing is right or wrong."""
 

@@ -1,6 +1,7 @@
 """Comparing run folders: the learning rate by validation, pairs by seed, verdicts in words."""
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from otr.evaluation.comparison import (
     read_answered,
     read_run,
 )
-from otr.evaluation.labels import labels_of
+from otr.evaluation.labels import labels_of, title_of
 from otr.evaluation.table import table
 
 LEARNED, KEPT, VALIDATION = "demo/in_domain", "demo/retention", "demo/validation"
@@ -130,11 +131,97 @@ def test_pairing_sees_what_the_spread_between_seeds_hides(tmp_path: Path) -> Non
     assert comparison.verdicts()[0].startswith("OTR ahead of SFT by 5.0 points")
 
 
+def change(root: Path, before: int, **right: Sequence[int]) -> Comparison:
+    """Methods and what they get right of 200, a run a seed, after an untuned model's."""
+    untuned = read_answered(write_answers(root / "untuned", {LEARNED: before, KEPT: 100}))
+    runs = [
+        write_run(root / f"{name}-{seed}", {"name": name}, seed, number)
+        for name, each in right.items()
+        for seed, number in enumerate(each)
+    ]
+    return compared(runs, untuned=untuned)
+
+
+def test_the_first_sentence_says_that_nothing_beats_the_untuned_model(tmp_path: Path) -> None:
+    worse = change(tmp_path / "a", 197, sft=(180, 182, 181), otr=(194, 195, 193))
+    first = worse.verdicts()[0]
+    assert first.startswith("No objective beats the untuned model (98.5): SFT \u22128.0 (\u2212")
+    assert ", OTR \u22121.5 (" in first and first.endswith(" points")
+    assert worse.as_json()["untuned_verdict"] == worse.as_json()["verdicts"][0] == first
+    lines = table(worse).splitlines()
+    assert lines[lines.index(first) + 1].startswith("OTR ahead of SFT")
+    # A gain that the interval does not tell from none beats nothing.
+    even = change(tmp_path / "b", 100, sft=(101, 103, 99), otr=(80, 81, 82))
+    assert even.verdicts()[0].startswith("No objective beats the untuned model (50.0): SFT +0.5 (")
+
+
+def test_the_first_sentence_says_what_beats_the_untuned_model(tmp_path: Path) -> None:
+    comparison = change(tmp_path / "a", 100, sft=(150, 151, 152), otr=(80, 81, 82))
+    first = comparison.verdicts()[0]
+    assert first.startswith("Better than the untuned model (50.0): SFT +25.5 (+")
+    assert first.endswith(" points; not so OTR")
+    one_each = change(tmp_path / "b", 100, sft=(150,), otr=(160,))
+    assert one_each.verdicts()[0].endswith("points, in one run each")
+
+
+def test_a_verdict_is_given_out_of_domain_too_also_if_nothing_is_told_apart(
+    tmp_path: Path,
+) -> None:
+    groups = {"in_domain": [LEARNED], "out_of_domain": [KEPT]}
+    comparison = compared(study(tmp_path, [140, 160, 120], [141, 160, 121]), benchmarks=groups)
+    assert comparison.verdicts()[1].startswith("out_of_domain: OTR and SFT are not distinguishable")
+    assert comparison.side_verdicts() == []
+
+
+def test_what_only_the_correction_leaves_undecided_says_what_it_would_take(tmp_path: Path) -> None:
+    """p below 5 %, above the share of it that the benchmark has."""
+    sft = write_run(tmp_path / "sft", SFT, 0, 100, kept=100)
+    dft = write_run(tmp_path / "dft", DFT, 0, 101, kept=106)
+    difference = compared([sft, dft]).methods[1].difference["retention"]
+    assert difference.difference.p_value < 0.05 < difference.p_holm
+    assert "after correction for several benchmarks" in difference.verdict
+    assert re.search(r"; needs about [\d,]+ questions$", difference.verdict)
+    needed = difference.difference.questions_needed
+    at_five_percent = difference.difference.needing(0.05).questions_needed
+    assert needed is not None and at_five_percent is not None and needed > at_five_percent
+
+
+def test_answers_that_were_cut_off_are_counted_and_warned_about(tmp_path: Path) -> None:
+    runs = study(tmp_path, [140, 160, 120], [160, 181, 139])
+    untuned = write_answers(tmp_path / "untuned", {LEARNED: 80, KEPT: 160})
+    for folder in (*runs, untuned):
+        # A tenth of SFT's answers, a half of OTR's in domain.
+        share = 5 if folder.name.startswith("otr") else 1
+        rows = [json.loads(line) for line in (folder / "answers.jsonl").read_text().splitlines()]
+        for number, row in enumerate(rows):
+            row["truncated"] = row["benchmark"] == LEARNED and number % 10 < share
+        (folder / "answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    comparison = compared(runs, untuned=read_answered(untuned))
+    results = comparison.as_json()
+    assert [method["cut"][LEARNED] for method in results["methods"]] == pytest.approx([0.1, 0.5])
+    assert results["methods"][1]["cut"]["in_domain"] == 0.5
+    lines = table(comparison).splitlines()
+    for line, words in zip(lines[2:5], (" 5.0 %", " 5.0 %", " 25.0 %"), strict=True):
+        assert words in line
+    (warning,) = (each for each in comparison.warnings if "cut off" in each)
+    assert warning.startswith(f"{LEARNED}: answers were cut off at the limit of tokens (OTR 50 %)")
+    again = comparison_from_results(json.loads(json.dumps(results)))
+    assert again.warnings == comparison.warnings and table(again) == table(comparison)
+
+
+def test_a_study_without_a_title_is_headed_by_what_it_compares(tmp_path: Path) -> None:
+    runs = [read_run(run) for run in study(tmp_path, [140, 160, 120], [160, 181, 139])]
+    common: dict[str, Any] = {"budget": {}, "benchmarks": GROUPS, "validation": VALIDATION}
+    assert compare("first", None, runs, model="demo", **common).title == "SFT and OTR on demo"
+    assert compare("x", None, runs, model="./a/b", **common).title == "SFT and OTR on b"
+    assert title_of([f"OTR ({k})" for k in range(17)], "x/y") == "17 objectives on x/y"
+
+
 def test_what_cannot_be_told_apart_says_what_it_would_take(tmp_path: Path) -> None:
     far_apart = compared(study(tmp_path / "a", [140, 160, 120], [170, 171, 110]))
     assert far_apart.verdicts()[0].endswith(" seeds")
     one_each = compared(study(tmp_path / "b", [100], [104]))
-    assert one_each.verdicts()[0].endswith("in one run each; needs about 570 questions")
+    assert one_each.verdicts()[0].endswith("in one run each; needs about 610 questions")
 
 
 def test_one_run_each_is_judged_by_mcnemars_test(tmp_path: Path) -> None:
@@ -199,10 +286,10 @@ def test_the_learning_rate_is_chosen_on_validation_alone(tmp_path: Path) -> None
     assert [each["learning_rate"] for each in sft["learning_rates"]] == [1e-5, 1e-4, 1e-3]
     assert sft["learning_rates"][2]["validation"]["mean"] == pytest.approx(0.6)
     assert sft["learning_rates"][2]["accuracy"][LEARNED]["mean"] == pytest.approx(0.99)
-    assert any("lowest one tried for OTR (0.0001)" in each for each in compared(runs).warnings)
+    assert any("lowest one tried for OTR (1e-4)" in each for each in compared(runs).warnings)
     (alike,) = (each for each in compared(runs[:-1]).warnings if "OTR" in each)
     assert alike == (
-        "validation does not tell the learning rates apart, so the lowest is taken, for OTR (0.0001)"
+        "validation does not tell the learning rates apart, so the lowest is taken, for OTR (1e-4)"
     )
 
 
@@ -212,8 +299,8 @@ def test_a_rate_that_lost_seeds_has_no_say_while_another_has_all(tmp_path: Path)
     failed = [failure(SFT, seed, rate=1e-3) for seed in (1, 2)]
     comparison = compared(runs, failed)
     assert comparison.methods[0].sweep.learning_rate == 1e-4
-    assert comparison.warnings[0] == ("SFT: 2 of 3 runs at learning rate 0.001 failed (seed 1, 2)")
-    assert "SFT: learning rate 0.001 was not considered" in comparison.warnings[1]
+    assert comparison.warnings[0] == ("SFT: 2 of 3 runs at learning rate 1e-3 failed (seed 1, 2)")
+    assert "SFT: learning rate 1e-3 was not considered" in comparison.warnings[1]
 
 
 def test_failed_runs_are_said_in_the_verdict(tmp_path: Path) -> None:
@@ -356,7 +443,16 @@ def test_the_results_file_has_the_agreed_fields(tmp_path: Path) -> None:
     _, results = noisy(tmp_path)
     assert list(results) == [
         *("format", "name", "title", "model", "budget", "validation", "benchmarks", "questions"),
-        *("untuned", "failed", "methods", "verdicts", "side_verdicts", "warnings", "runs"),
+        *(
+            "untuned",
+            "failed",
+            "methods",
+            "untuned_verdict",
+            "verdicts",
+            "side_verdicts",
+            "warnings",
+        ),
+        "runs",
     ]
     assert results["benchmarks"] == {
         "in_domain": [LEARNED],
@@ -367,7 +463,7 @@ def test_the_results_file_has_the_agreed_fields(tmp_path: Path) -> None:
     method = results["methods"][2]
     assert list(method) == [
         *("label", "objective", "learning_rate", "at_edge", "learning_rates", "runs", "scores"),
-        *("change", "difference", "cost"),
+        *("cut", "change", "difference", "cost"),
     ]
     assert list(method["scores"]) == ["in_domain", "retention", LEARNED, KEPT]
     assert list(method["difference"]["in_domain"]) == [
@@ -395,14 +491,15 @@ def test_the_table_shows_the_untuned_model_every_method_and_the_verdicts(tmp_pat
     untuned = read_answered(write_answers(tmp_path / "untuned", {LEARNED: 29, KEPT: 100}))
     comparison = compared(study(tmp_path, [140, 160, 120], [160, 181, 139]), untuned=untuned)
     lines = table(comparison).splitlines()
-    assert lines[0] == "A study: percent right, \u00b1 half of the 95 % interval, 3 seeds"
+    assert lines[0] == "A study: percent right (95 % interval), 3 seeds"
     assert lines[1].split() == [
-        *("learning", "rate", "in_domain", "retention", "in_domain", "minus", "SFT")
+        *("learning", "rate", "in_domain", "retention", "cut", "off", "in_domain", "minus", "SFT")
     ]
     assert lines[2].split() == ["untuned", "14.5", "50.0"]
-    assert lines[3].split()[:4] == ["SFT", "0.0001", "70.0", "\u00b1"]
-    assert lines[4].split()[-3:-1] == ["+10.0", "\u00b1"]
-    assert lines[5] == comparison.verdicts()[0]
+    assert lines[3].split()[:3] == ["SFT", "1e-4", "70.0"]
+    low, high = comparison.methods[1].difference["in_domain"].difference.estimate.interval_95
+    assert lines[4].endswith(f"+10.0 (+{100 * low:.1f} to +{100 * high:.1f})")
+    assert lines[5:7] == comparison.verdicts()
 
 
 def test_a_run_that_cannot_be_compared_is_named(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_the_slipped_digit_is_shown_first_with_what_the_model_draws_instead(
     assert sum(mark == "×" for _, shades in cells(html) for _, mark in shades) == 1
     panel = html.split('class="tv-panel"')[1].split("<details")[0]
     assert "token 19 of 26" in panel and "<dd>0 of 256 (0 %)</dd>" in panel
-    assert "No draw of OTR&#39;s 256 hit this word, so it gets no weight" in panel
+    assert "None of OTR&#39;s 256 rollouts hit this token, so it gets no weight" in panel
     assert "“2” 252 times. SFT teaches it like any other." in panel
     # What the model would say itself is pushed down by SFT with all its might.
     assert '<td class="tv-down tv-strong">▼ 0.996</td>' in panel
@@ -198,7 +198,7 @@ def test_objectives_without_draws_and_several_examples_have_a_view_too(
     tokens["examples"] *= 2
     html = section(tokens, id="views").html
     assert "hits" not in html and '<th scope="col">q' not in html
-    assert html.count("SFT teaches every word alike") == 1 and "OTR" not in html
+    assert html.count("SFT teaches every token alike") == 1 and "OTR" not in html
     ids = [found["id"] for _, found in Elements(html).tags if "id" in found]
     assert len(ids) == len(set(ids)) == 38 and all(str(id).startswith("views-") for id in ids)
 

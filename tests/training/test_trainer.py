@@ -164,11 +164,28 @@ def test_every_objective_logs_the_same_columns(tmp_path: Path) -> None:
             assert 0 <= line["hit_rate"] <= 1 and line["peak_memory_mb"] > 10
 
 
+def test_hit_rate_and_reward_are_of_one_policy_so_that_objectives_compare(tmp_path: Path) -> None:
+    """At the same weights and rows they are the same; the objective's own stand beside them."""
+    objectives = (SFT(), OTR(), OTR(num_rollouts="exact", temperature=2.0, wrong_reward=-0.5))
+    sft, otr, hot = (
+        trained(OTRTrainer, tmp_path, objective=objective, max_steps=1)[0][0]
+        for objective in objectives
+    )
+    assert sft["hit_rate"] == sft["reward"] > 0
+    assert sft["rollout_hit_rate"] == pytest.approx(sft["hit_rate"], rel=1e-4)
+    for line in (otr, hot):
+        assert line["hit_rate"] == line["reward"] == pytest.approx(sft["hit_rate"], rel=1e-6)
+        assert line["rollout_reward"] < line["rollout_hit_rate"]
+        assert abs(line["rollout_hit_rate"] / line["hit_rate"] - 1) > 0.01
+    own = hot["rollout_hit_rate"]
+    assert hot["rollout_reward"] == pytest.approx(own - 0.5 * (1 - own), rel=1e-5)
+
+
 def test_a_schedule_from_sft_follows_the_training(tmp_path: Path) -> None:
     logs, _ = trained(OTRTrainer, tmp_path, objective=OTR(sft_until=1.0), max_steps=4)
     assert logs[0]["loss"] == pytest.approx(logs[0]["nll"], rel=1e-5)
     for line, share in zip(logs, (1.0, 0.75, 0.5, 0.25), strict=True):
-        mixed = share + (1 - share) * line["hit_rate"]
+        mixed = share + (1 - share) * line["rollout_hit_rate"]
         assert line["target_weight"] == pytest.approx(mixed, rel=1e-4)
 
 

@@ -4,14 +4,13 @@ import argparse
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from otr.errors import UserError
 
 if TYPE_CHECKING:
     from otr.demo.regimes import Regime
     from otr.evaluation.comparison import Comparison
-    from otr.report.picture import Panel
     from otr.study.file import Study
 
 _EXAMPLE = """example:
@@ -87,43 +86,17 @@ def _study(regime: "Regime", folder: Path, quick: bool) -> "Study":
 def _report(folder: Path, studies: list[Path], comparisons: "list[Comparison]") -> None:
     from otr import runs
     from otr.evaluation.table import table
-    from otr.report.picture import draw_trade_off
+    from otr.report.picture import draw_trade_off, panel_of
     from otr.report.report import write_report
 
     for comparison in comparisons:
         print("\n" + table(comparison), end="")
-    _, picture = draw_trade_off([_panel(each.as_json()) for each in comparisons], folder)
+    _, picture = draw_trade_off([panel_of(each.as_json()) for each in comparisons], folder)
     write_report(studies, folder / runs.REPORT)
     print(
         "\nThese models are tiny: the tables say what the objectives do here, not what they will "
         f"do on yours.\nReport: {folder / runs.REPORT}   picture: {picture}"
     )
-
-
-def _panel(results: dict[str, Any]) -> "Panel":
-    from otr.report.picture import Cloud, Panel
-
-    clouds = []
-    for method in results["methods"]:
-        if not method["change"]:
-            continue
-        learned, retained = method["change"]["in_domain"], method["change"]["retention"]
-        clouds.append(
-            Cloud(
-                label=method["label"],
-                learned=tuple(100 * value for value in learned["by_seed"].values()),
-                retained=tuple(100 * value for value in retained["by_seed"].values()),
-                learned_interval=_points(learned["interval_95"]),
-                retained_interval=_points(retained["interval_95"]),
-            )
-        )
-    return Panel(
-        title=results["title"], caption="\n".join(results["verdicts"]), clouds=tuple(clouds)
-    )
-
-
-def _points(interval: list[float] | None) -> tuple[float, float] | None:
-    return None if interval is None else (100 * interval[0], 100 * interval[1])
 
 
 def _rebuild(folder: Path) -> int:

@@ -136,9 +136,18 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _print(scores: dict[str, Any]) -> None:
+    from otr.evaluation.verdicts import cut_warnings
+
     width = max(len(name) for name in scores)
     for name, entry in scores.items():
         print(f"{name:{width}}  {_in_words(entry)}")
+    shares = {
+        name: {"": entry["num_truncated"] / (entry["n"] * entry["samples"])}
+        for name, entry in scores.items()
+        if entry.get("num_truncated")
+    }
+    for words in cut_warnings(shares):
+        print(f"warning: {words}")
 
 
 def _in_words(entry: dict[str, Any]) -> str:

@@ -10,8 +10,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from otr.errors import UserError
-from otr.evaluation.labels import labels_of
-from otr.evaluation.methods import GROUPS, HEADLINE, MethodResult, result_of, side_keys
+from otr.evaluation.labels import labels_of, title_of
+from otr.evaluation.methods import (
+    GROUPS,
+    HEADLINE,
+    TRANSFER,
+    MethodResult,
+    cut_share,
+    keys_of,
+    result_of,
+    side_keys,
+)
 from otr.evaluation.scored_run import (
     Answered,
     ScoredRun,
@@ -22,7 +31,7 @@ from otr.evaluation.scored_run import (
     run_from_row,
 )
 from otr.evaluation.sweep import Sweep, sweep_of
-from otr.evaluation.verdicts import warnings_of
+from otr.evaluation.verdicts import against_untuned, cut_warnings, warnings_of
 
 __all__ = ["Comparison", "compare", "comparison_from_results", "read_answered", "read_run"]
 
@@ -60,18 +69,46 @@ class Comparison:
         return list(dict.fromkeys(name for group in self.benchmarks.values() for name in group))
 
     def verdicts(self) -> list[str]:
-        """For each method after the first, on the in-domain benchmarks, in words."""
+        """In words: whether training beats the untuned model, if that was scored; and for each method
+        after the first its difference on the in-domain and on the out-of-domain benchmarks."""
         first = self.methods[0]
-        return [_headline(method, first) for method in self.methods[1:]]
+        words = self.untuned_verdict()
+        return [
+            *([] if words is None else [words]),
+            *(_headline(method, first) for method in self.methods[1:]),
+            *(
+                f"{TRANSFER}: {method.difference[TRANSFER].verdict}"
+                for method in self.methods[1:]
+                if TRANSFER in method.difference
+            ),
+        ]
+
+    def untuned_verdict(self) -> str | None:
+        """Whether any method beats the untuned model in domain; None if that is not known."""
+        names = self.benchmarks[HEADLINE]
+        changes = {each.label: each.change[HEADLINE] for each in self.methods if each.change}
+        if not changes or any(name not in self.untuned for name in names):
+            return None
+        before = sum(self.untuned[name].accuracy for name in names) / len(names)
+        return against_untuned(before, changes)
 
     def side_verdicts(self) -> list[str]:
-        """The same for other groups and benchmarks, but only what can be told apart."""
+        """The same for retention and single benchmarks, but only what can be told apart."""
         return [
             f"{key}: {method.difference[key].verdict}"
             for method in self.methods[1:]
             for key in side_keys(self.benchmarks)
-            if key in method.difference and method.difference[key].distinguishable
+            if key != TRANSFER
+            and key in method.difference
+            and method.difference[key].distinguishable
         ]
+
+    def untuned_cut(self) -> dict[str, float]:
+        """By group and benchmark, the share of the untuned model's answers that were cut off; without
+        those not known."""
+        keys = keys_of(self.benchmarks)
+        shares = {key: cut_share([self.untuned], names) for key, names in keys.items()}
+        return {key: share for key, share in shares.items() if share is not None}
 
     def as_json(self) -> dict[str, Any]:
         """results.json, as plain values."""
@@ -88,6 +125,7 @@ class Comparison:
             "untuned": {name: each.with_interval() for name, each in self.untuned.items()},
             "failed": list(self.failed),
             "methods": [method.as_json() for method in self.methods],
+            "untuned_verdict": self.untuned_verdict(),
             "verdicts": self.verdicts(),
             "side_verdicts": self.side_verdicts(),
             "warnings": list(self.warnings),
@@ -108,7 +146,7 @@ class Comparison:
 
 def compare(
     name: str,
-    title: str,
+    title: str | None,
     runs: Sequence[ScoredRun | dict[str, Any]],
     failed: Sequence[dict[str, Any]] = (),
     *,
@@ -123,7 +161,8 @@ def compare(
 
     Runs and `untuned` are as they are read from folders, or the plain values of results.json.
     `failed` has run, objective, learning_rate, seed and error of each run without scores;
-    `objectives` all objectives with all of their options, in the order of the methods (without
+    Without a `title` it says which methods are compared on which model.
+    `objectives` are all objectives with all of their options, in the order of the methods (without
     it, the order of their first run, failed ones last). For each method the learning rate with
     the highest mean accuracy on `validation` is kept; `benchmarks` have no say in it.
 
@@ -147,7 +186,7 @@ def compare(
     labels = {_key(sweep.objective): sweep.label for sweep in sweeps}
     return Comparison(
         name=name,
-        title=title,
+        title=title or title_of([each.label for each in methods], model),
         model=model,
         budget=budget,
         validation=validation,
@@ -165,7 +204,10 @@ def compare(
             }
             for entry in failed
         ),
-        warnings=tuple(warnings_of(sweeps, sum(bool(each.difference) for each in methods))),
+        warnings=(
+            *warnings_of(sweeps, sum(bool(each.difference) for each in methods)),
+            *cut_warnings({each: _cut(each, before, methods) for each in names}),
+        ),
     )
 
 
@@ -183,6 +225,15 @@ def comparison_from_results(results: dict[str, Any]) -> Comparison:
         untuned=results["untuned"],
         objectives=[method["objective"] for method in results["methods"]],
     )
+
+
+def _cut(
+    benchmark: str, untuned: Mapping[str, Answered], methods: Sequence[MethodResult]
+) -> dict[str, float]:
+    """By method, and for the untuned model, which share of the answers was cut off."""
+    before = cut_share([untuned], [benchmark])
+    shares = {} if before is None else {"untuned": before}
+    return shares | {each.label: each.cut[benchmark] for each in methods if benchmark in each.cut}
 
 
 def _as_answered(entry: Answered | dict[str, Any]) -> Answered:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import Any
 
 from otr.objectives import label_in_words
@@ -10,6 +11,8 @@ _OFF: dict[str, Any] = {"floor": 0, "entropy_bonus": 0, "anchor": None}
 """Options that every objective has, and the value that switches them off."""
 
 _UNKNOWN = object()
+
+_MOST_NAMED = 5
 
 
 def labels_of(objectives: Sequence[dict[str, Any]]) -> list[str]:
@@ -21,6 +24,16 @@ def labels_of(objectives: Sequence[dict[str, Any]]) -> list[str]:
     said.
     """
     return [_label(objective, objectives) for objective in objectives]
+
+
+def title_of(labels: Sequence[str], model: str) -> str:
+    """What is compared, in words, for a study that has no title of its own."""
+    words = f"{len(labels)} objectives"
+    if len(labels) <= _MOST_NAMED:
+        *others, last = labels
+        words = f"{', '.join(others)} and {last}" if others else last
+    is_folder = model.startswith((".", "/", "~"))
+    return f"{words} on {PurePath(model).name if is_folder else model}"
 
 
 def _label(objective: dict[str, Any], others: Sequence[dict[str, Any]]) -> str:

@@ -1,6 +1,6 @@
 """What one method's runs say: scores, change from the untuned model, tested differences."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from otr.evaluation.variance import LEVEL
 from otr.evaluation.verdicts import verdict, with_failures
 
 GROUPS = ("in_domain", "out_of_domain", "retention")
-HEADLINE = GROUPS[0]
+HEADLINE, TRANSFER, _ = GROUPS
 
 _HEADLINE_SHARE = 0.8
 """The headline's share of a method's 5 %, where there is something else to test."""
@@ -58,6 +58,9 @@ class MethodResult:
     scores: dict[str, Estimate]
     """By group and benchmark."""
 
+    cut: dict[str, float]
+    """By group and benchmark, the share of answers that were cut off; without those not known."""
+
     change: dict[str, Estimate]
     """Minus the untuned model; empty if it was not given."""
 
@@ -79,6 +82,7 @@ class MethodResult:
             "learning_rates": list(self.learning_rates),
             "runs": [run.name for run in self.sweep.kept],
             "scores": {name: each.as_json() for name, each in self.scores.items()},
+            "cut": self.cut,
             "change": {name: each.as_json() for name, each in self.change.items()},
             "difference": {name: each.as_json() for name, each in self.difference.items()},
             "cost": _mean_cost(self.sweep.kept),
@@ -121,6 +125,11 @@ def result_of(
             for rate, runs in sweep.runs.items()
         ),
         scores={key: accuracy_of(sweep.kept, names) for key, names in keys.items()},
+        cut={
+            key: share
+            for key, names in keys.items()
+            if (share := cut_share([run.answered for run in sweep.kept], names)) is not None
+        },
         change={
             key: _change(sweep.kept, names, untuned)
             for key, names in keys.items()
@@ -128,6 +137,16 @@ def result_of(
         },
         difference={} if sweep is first else _differences(sweep, first, groups),
     )
+
+
+def cut_share(
+    answered: Sequence[Mapping[str, Answered]], benchmarks: Sequence[str]
+) -> float | None:
+    """The mean share of answers that were cut off, over runs and benchmarks; None where one is not
+    known."""
+    shares = [each[name].cut if name in each else None for each in answered for name in benchmarks]
+    known = [share for share in shares if share is not None]
+    return float(np.mean(known)) if known and len(known) == len(shares) else None
 
 
 def _change(
@@ -162,6 +181,13 @@ def _differences(
     for group, names in groups.items():
         if len(names) == 1:
             p_holm.setdefault(names[0], p_holm[group])
+    # What is left undecided would have to be told apart at its own share of the 5 %.
+    for group, names in groups.items():
+        if len(names) == 1:
+            weights.setdefault(names[0], weights[group])
+    for key, each in found.items():
+        if p_holm[key] > LEVEL:
+            found[key] = each.needing(LEVEL * weights[key])
     return {
         key: TestedDifference(
             difference=difference,

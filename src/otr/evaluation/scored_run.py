@@ -34,6 +34,9 @@ class Answered:
     ids: tuple[str, ...] = ()
     """The questions; empty where they are not known any more, as in results.json."""
 
+    cut: float | None = None
+    """The share of answers that were cut off at the limit of tokens; None if it was not noted."""
+
     @property
     def accuracy(self) -> float:
         """The share of right answers."""
@@ -44,11 +47,13 @@ class Answered:
         return np.asarray(self.correct, dtype=np.float64)
 
     def as_json(self) -> dict[str, Any]:
-        """Accuracy, n and `correct`: a character a question, or shares of several answers."""
+        """Accuracy, n and `correct`: a character a question, or shares of several answers; and `cut`
+        if it is known."""
         correct: str | list[float] = list(self.correct)
         if all(value in (0.0, 1.0) for value in self.correct):
             correct = "".join("1" if value else "0" for value in self.correct)
-        return {"accuracy": self.accuracy, "n": len(self.correct), "correct": correct}
+        known = {} if self.cut is None else {"cut": self.cut}
+        return {"accuracy": self.accuracy, "n": len(self.correct), "correct": correct} | known
 
     def with_interval(self) -> dict[str, Any]:
         """The same with Wilson's interval."""
@@ -117,7 +122,7 @@ def complete_options(objective: dict[str, Any]) -> dict[str, Any]:
 
 def answered_from_row(entry: Mapping[str, Any]) -> Answered:
     """What `Answered.as_json` wrote."""
-    return Answered(correct=tuple(float(value) for value in entry["correct"]))
+    return Answered(correct=tuple(float(value) for value in entry["correct"]), cut=entry.get("cut"))
 
 
 def read_run(folder: Path) -> ScoredRun:
@@ -154,10 +159,12 @@ def read_answered(folder: Path) -> dict[str, Answered]:
     """
     scores = read_as(folder / SCORES, dict[str, Scored])
     marks: dict[str, dict[str, list[float]]] = {}
+    cut: dict[str, list[bool | None]] = {}
     for row in read_jsonl(folder / ANSWERS):
         try:
             questions = marks.setdefault(row["benchmark"], {})
             questions.setdefault(str(row["id"]), []).append(float(row["correct"]))
+            cut.setdefault(row["benchmark"], []).append(row.get("truncated"))
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(
                 f"{folder / ANSWERS}: an answer needs benchmark, id and correct; "
@@ -175,5 +182,12 @@ def read_answered(folder: Path) -> dict[str, Answered]:
         found[name] = Answered(
             ids=tuple(questions),
             correct=tuple(float(np.mean(answers)) for answers in questions.values()),
+            cut=_share(cut[name]),
         )
     return found
+
+
+def _share(flags: list[bool | None]) -> float | None:
+    """The share of true ones; None where one is not known."""
+    known = [flag for flag in flags if flag is not None]
+    return sum(known) / len(known) if len(known) == len(flags) else None

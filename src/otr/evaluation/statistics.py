@@ -7,13 +7,13 @@ common. Intervals are 95 %.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from scipy.special import bdtr, betaincinv, ndtri
 
-from otr.evaluation.variance import LEVEL, Matrix, variance_of
+from otr.evaluation.variance import LEVEL, Matrix, Variance, variance_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +52,13 @@ class Difference:
     questions_needed: int | None
 
     seeds_needed: int | None
+
+    variance: Variance
+
+    def needing(self, level: float) -> "Difference":
+        """The same with how many questions or seeds would tell it apart at that level."""
+        questions, seeds = self.variance.needed(self.estimate.mean, level)
+        return replace(self, questions_needed=questions, seeds_needed=seeds)
 
 
 def wilson_interval(share: float, n: float) -> tuple[float, float]:
@@ -132,6 +139,7 @@ def paired_difference(
         p_value=p_value,
         questions_needed=questions,
         seeds_needed=more_seeds,
+        variance=variance,
     )
 
 

@@ -1,11 +1,11 @@
 """A comparison as a table for a terminal. In percent."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from otr.evaluation.comparison import Comparison
 from otr.evaluation.methods import HEADLINE, keys_of
-from otr.evaluation.statistics import Estimate
-from otr.evaluation.verdicts import points
+from otr.evaluation.verdicts import interval
+from otr.formats import points, rate_text
 
 _MOST_COLUMNS = 5
 
@@ -13,24 +13,18 @@ _MOST_COLUMNS = 5
 def table(comparison: Comparison) -> str:
     """The comparison as text, for a terminal.
 
-    A line for the untuned model and one a method: its learning rate, its scores with half of the
-    95 % interval, and the paired in-domain difference to the first method; then verdicts, other
-    differences that can be told apart, and warnings. A column a group and benchmark while they
+    A line for the untuned model and one a method: its learning rate, its scores with the ends of the
+    95 % interval, the share of answers that were cut off, and the paired in-domain difference to the
+    first method; then verdicts, other differences that can be told apart, and warnings. A column a group and benchmark while they
     fit, else one a group.
     """
     num_seeds = sorted({len(method.sweep.kept) for method in comparison.methods} - {0})
     seeds = " or ".join(map(str, num_seeds)) + (" seed" if num_seeds == [1] else " seeds")
-    lines = [f"{comparison.title}: percent right, \u00b1 half of the 95 % interval, {seeds}"]
+    lines = [f"{comparison.title}: percent right (95 % interval), {seeds}"]
     lines += _aligned(_rows(comparison, _columns(comparison)))
     lines += [*comparison.verdicts(), *comparison.side_verdicts()]
     lines += [f"warning: {words}" for words in comparison.warnings]
     return "\n".join(lines) + "\n"
-
-
-def percent(estimate: Estimate, *, signed: bool = False) -> str:
-    """`91.6 \u00b1 3.9`: a share in percent, and half of its interval's width."""
-    low, high = estimate.interval_95
-    return f"{points(estimate.mean, signed=signed)} \u00b1 {points((high - low) / 2)}"
 
 
 def _columns(comparison: Comparison) -> dict[str, str]:
@@ -49,21 +43,30 @@ def _columns(comparison: Comparison) -> dict[str, str]:
 def _rows(comparison: Comparison, columns: dict[str, str]) -> list[list[str]]:
     first = comparison.methods[0].label
     keys = keys_of(comparison.benchmarks)
-    rows = [["", "learning rate", *columns.values(), f"{HEADLINE} minus {first}"]]
+    rows = [["", "learning rate", *columns.values(), "cut off", f"{HEADLINE} minus {first}"]]
     if comparison.untuned:
         untuned = [_untuned_mean(comparison, keys[key]) for key in columns]
-        rows.append(["untuned", "", *untuned, ""])
+        rows.append(["untuned", "", *untuned, _cut(comparison.untuned_cut(), comparison), ""])
     for method in comparison.methods:
         rate, difference = method.sweep.learning_rate, method.difference.get(HEADLINE)
         rows.append(
             [
                 method.label,
-                "failed" if rate is None else f"{rate:g}",
-                *(percent(method.scores[key]) if method.scores else "" for key in columns),
-                percent(difference.difference.estimate, signed=True) if difference else "",
+                "failed" if rate is None else rate_text(rate),
+                *(interval(method.scores[key]) if method.scores else "" for key in columns),
+                _cut(method.cut, comparison),
+                interval(difference.difference.estimate, signed=True) if difference else "",
             ]
         )
     return rows
+
+
+def _cut(shares: Mapping[str, float], comparison: Comparison) -> str:
+    """The share of all benchmarks' answers that were cut off, in percent; empty if it is not known."""
+    known = [shares[name] for name in comparison.names if name in shares]
+    if not known or len(known) < len(comparison.names):
+        return ""
+    return f"{points(sum(known) / len(known))} %"
 
 
 def _untuned_mean(comparison: Comparison, names: Sequence[str]) -> str:

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import ndtri, stdtrit
 
+from otr.formats import LEVEL
+
 Matrix = NDArray[np.float64]
 """A value for each answer: [seeds, questions]."""
 
-LEVEL = 0.05
 _POWER = 0.8
 _MOST_QUESTIONS = 1_000_000
 _MOST_SEEDS = 1_000
@@ -78,10 +79,10 @@ class Variance:
         )
         return math.exp(float(logarithm))  # type: ignore[arg-type]
 
-    def needed(self, mean: float) -> tuple[int | None, int | None]:
+    def needed(self, mean: float, level: float = LEVEL) -> tuple[int | None, int | None]:
         """How many questions, or else seeds, or both, would tell a true difference of `mean`.
 
-        At 5 %, with 80 % power, all parts being what they are estimated to be here: the smallest
+        At that level, with 80 % power, all parts being what they are estimated to be here: the smallest
         numbers for which |mean| ≥ √((t + t₈₀)² seeds + (z + z₈₀)² questions). Questions where
         they suffice, seeds where the spread of seeds alone is too large, and both, an equal share
         each, where neither suffices. (None, None) for a mean of 0, and beyond a million questions
@@ -89,21 +90,21 @@ class Variance:
         """
         allowed = mean * mean
         own = max(self.seeds - self.rest, 0.0)
-        of_questions = _reach(None) * max(self.questions - self.rest, self.least)
+        of_questions = _reach(None, level) * max(self.questions - self.rest, self.least)
         if allowed == 0:
             return None, None
         if self.num_seeds == 1:
             return self._questions(of_questions / allowed), None
-        reach = _reach(self.num_seeds)
+        reach = _reach(self.num_seeds, level)
         if reach * own < allowed:
             factor = (reach * self.rest + of_questions) / (allowed - reach * own)
             questions = self._questions(factor)
             if questions is not None:
                 return questions, None
         if of_questions < allowed:
-            return None, self._seeds(allowed - of_questions, own + self.rest)
+            return None, self._seeds(allowed - of_questions, own + self.rest, level)
         questions = self._questions(2 * of_questions / allowed)
-        seeds = self._seeds(allowed / 2, own + self.rest)
+        seeds = self._seeds(allowed / 2, own + self.rest, level)
         return (None, None) if questions is None or seeds is None else (questions, seeds)
 
     def _questions(self, factor: float) -> int | None:
@@ -112,11 +113,11 @@ class Variance:
             return None
         return max(math.ceil(factor * self.num_questions), self.num_questions + 1)
 
-    def _seeds(self, allowed: float, variance: float) -> int | None:
+    def _seeds(self, allowed: float, variance: float, level: float) -> int | None:
         """The smallest number of seeds whose part is as small as allowed."""
 
         def is_small(number: int) -> bool:
-            return _reach(number) * variance * self.num_seeds / number <= allowed
+            return _reach(number, level) * variance * self.num_seeds / number <= allowed
 
         # More seeds make it smaller, always.
         numbers = range(self.num_seeds + 1, _MOST_SEEDS + 1)
@@ -124,12 +125,12 @@ class Variance:
         return numbers[place] if place < len(numbers) else None
 
 
-def _reach(num_seeds: int | None) -> float:
+def _reach(num_seeds: int | None, level: float) -> float:
     """The square of how many standard errors a difference must have; None for the normal one."""
     if num_seeds is None:
-        return float(ndtri(1 - LEVEL / 2) + ndtri(_POWER)) ** 2
+        return float(ndtri(1 - level / 2) + ndtri(_POWER)) ** 2
     degrees = num_seeds - 1
-    return float(stdtrit(degrees, 1 - LEVEL / 2) + stdtrit(degrees, _POWER)) ** 2
+    return float(stdtrit(degrees, 1 - level / 2) + stdtrit(degrees, _POWER)) ** 2
 
 
 def variance_of(matrices: Sequence[Matrix], *, smoothed: bool) -> Variance:

@@ -1,9 +1,13 @@
 """What a comparison says in words: verdicts, in percentage points, and warnings."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from otr.evaluation.statistics import Difference
+from otr.evaluation.statistics import Difference, Estimate
 from otr.evaluation.sweep import Sweep
+from otr.formats import points, rate_text
+
+_MOST_NAMED = 4
+_MUCH_CUT = 0.2
 
 
 def verdict(label: str, reference: str, difference: Difference, *, distinguishable: bool) -> str:
@@ -27,12 +31,33 @@ def verdict(label: str, reference: str, difference: Difference, *, distinguishab
     )
 
 
-def points(share: float, *, signed: bool = False) -> str:
-    """A share in percentage points with one decimal: `6.3`, `+6.3`, `\u22121.2`, `0.0`."""
-    text = f"{abs(100 * share):.1f}"
-    if text == "0.0":
-        return text
-    return ("\u2212" if share < 0 else "+" if signed else "") + text
+def against_untuned(untuned: float, changes: Mapping[str, Estimate]) -> str:
+    """Whether training did any good, from each method's change: it beats the untuned model where the
+    interval lies above 0."""
+    better = {label: each for label, each in changes.items() if each.interval_95[0] > 0}
+    best_first = sorted(better or changes, key=lambda label: -changes[label].mean)
+    ending = ", in one run each" if any(len(c.by_seed) == 1 for c in changes.values()) else ""
+    named = list(changes) if len(changes) <= _MOST_NAMED else best_first
+    named = [label for label in named if label in (better or changes)][:_MOST_NAMED]
+    clauses = ", ".join(f"{label} {interval(changes[label], signed=True)}" for label in named)
+    more = len(better or changes) - len(named)
+    clauses += f" and {more} others" if more else ""
+    if not better:
+        return f"No objective beats the untuned model ({points(untuned)}): {clauses} points{ending}"
+    rest = [label for label in changes if label not in better]
+    words = f"Better than the untuned model ({points(untuned)}): {clauses} points{ending}"
+    if not rest:
+        return words
+    return (
+        f"{words}; not so {', '.join(rest) if len(rest) <= _MOST_NAMED else f'{len(rest)} others'}"
+    )
+
+
+def interval(estimate: Estimate, *, signed: bool = False) -> str:
+    """`91.6 (87.7 to 95.4)`: a share in percent with its interval."""
+    low, high = estimate.interval_95
+    ends = f"{points(low, signed=signed)} to {points(high, signed=signed)}"
+    return f"{points(estimate.mean, signed=signed)} ({ends})"
 
 
 def _needed(difference: Difference) -> str:
@@ -74,16 +99,33 @@ def warnings_of(sweeps: Sequence[Sweep], num_differences: int) -> list[str]:
     return found
 
 
+def cut_warnings(shares: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Of which benchmarks many answers were cut off; `shares` by benchmark and by what answered."""
+    found = []
+    for benchmark, by_label in shares.items():
+        much = {label: share for label, share in by_label.items() if share >= _MUCH_CUT}
+        if much:
+            whose = ", ".join(
+                f"{label} {100 * share:.0f} %".strip() for label, share in much.items()
+            )
+            found.append(
+                f"{benchmark}: answers were cut off at the limit of tokens ({whose}), and one of these "
+                "may be graded right by what it happens to end with; raise the benchmark's "
+                "max_new_tokens, or see why answers do not end"
+            )
+    return found
+
+
 def _failures(sweep: Sweep) -> list[str]:
     found = []
     for rate, seeds in sweep.failed.items():
         found.append(
             f"{sweep.label}: {len(seeds)} of {len(seeds) + len(sweep.runs.get(rate, ()))} runs at "
-            f"learning rate {rate:g} failed (seed {', '.join(map(str, seeds))})"
+            f"learning rate {rate_text(rate)} failed (seed {', '.join(map(str, seeds))})"
         )
     for rate in sweep.skipped:
         found.append(
-            f"{sweep.label}: learning rate {rate:g} was not considered, "
+            f"{sweep.label}: learning rate {rate_text(rate)} was not considered, "
             "as it lacks seeds that others have"
         )
     return found
@@ -93,12 +135,14 @@ def _edges(sweeps: Sequence[Sweep]) -> list[str]:
     """Which best rates have no neighbour on one side, or are no better than the others."""
     lowest, highest, alike = [], [], []
     for sweep in sweeps:
+        if sweep.learning_rate is None:
+            continue
         if sweep.all_alike:
-            alike.append(f"{sweep.label} ({sweep.learning_rate:g})")
+            alike.append(f"{sweep.label} ({rate_text(sweep.learning_rate)})")
         elif sweep.at_edge:
             tried = min(sweep.runs.keys() | sweep.failed.keys())
             edge = lowest if sweep.learning_rate == tried else highest
-            edge.append(f"{sweep.label} ({sweep.learning_rate:g})")
+            edge.append(f"{sweep.label} ({rate_text(sweep.learning_rate)})")
     found = []
     for edge, methods in (("lowest", lowest), ("highest", highest)):
         if methods:

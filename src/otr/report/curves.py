@@ -1,33 +1,52 @@
 """Training curves: columns of metrics.jsonl against steps and against seconds."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
-from otr.report.drawing import Figure, drawing, look
+from otr.report.drawing import Figure, drawing
+from otr.report.looks import Look
 
 Rows = list[dict[str, Any]]
 """The training rows of one run's metrics."""
 
 AXES = {"step": "step", "seconds": "seconds of training"}
-_COLUMNS = ("loss", "nll", "entropy", "hit_rate", "reward", "grad_norm")
+_COLUMNS = {
+    "loss": "Loss: each objective's own, which do not compare.",
+    "nll": "NLL, nats a token.",
+    "entropy": "Entropy, nats a token.",
+    "hit_rate": "Hit rate: the chance that a draw at temperature 1 hits the label.",
+    "grad_norm": "Gradient norm: of each objective's own loss.",
+}
+"""Columns and what they are. Not `reward`: under one policy it is the hit rate, and under each
+objective's own it does not compare."""
+
+_HIT_RATES_COMPARE = "rollout_hit_rate"
+"""Logged since hit_rate is of one policy for all objectives."""
+
 _MOST_POINTS = 200
 _MOST_POINTS_OF_MANY = 60
 _MANY = 8
 
 
-def curve_figures(curves: dict[str, list[Rows]], name: str) -> list[Figure]:
-    """Means over a method's runs, and the band from the lowest to the highest run."""
+def curve_figures(curves: dict[str, list[Rows]], looks: Sequence[Look], name: str) -> list[Figure]:
+    """Means over a method's runs, and the band from the lowest to the highest run.
+
+    Runs that were trained when each objective logged hits of its own policy have no hit rate here.
+    """
     return [
         figure
         for column in _COLUMNS
         for axis in AXES
-        if (figure := _curve_figure(curves, column, axis, f"{name}-{column}-{axis}")) is not None
+        if (figure := _curve_figure(curves, looks, column, axis, f"{name}-{column}-{axis}"))
+        is not None
     ]
 
 
 def _curve_figure(
-    curves: dict[str, list[Rows]], column: str, axis: str, name: str
+    curves: dict[str, list[Rows]], looks: Sequence[Look], column: str, axis: str, name: str
 ) -> Figure | None:
     most = _MOST_POINTS if len(curves) <= _MANY else _MOST_POINTS_OF_MANY
     found = {
@@ -38,10 +57,10 @@ def _curve_figure(
     if not found:
         return None
     labels = list(curves)
-    with drawing(7.5, 3.4, num_names=len(found)) as drawn:
-        (axes,) = drawn.axes
+    with drawing(4.4, 2.6, names=[labels[index] for index in found]) as drawn:
+        axes = drawn.axes
         for index, (x, mean, low, high) in found.items():
-            own = look(index)
+            own = looks[index]
             drawn.belongs(
                 index,
                 *axes.plot(x, mean, color=own.colour, linewidth=1.3, linestyle=own.dash),
@@ -51,16 +70,18 @@ def _curve_figure(
                 drawn.belongs(index, band)
             for point in zip(x, mean, low, high, strict=True):
                 row = (labels[index], *(float(f"{value:.5g}") for value in point))
-                drawn.point(axes, index, point[0], point[1], row)
+                drawn.point(index, point[0], point[1], row)
         axes.set_xlabel(AXES[axis])
-        axes.set_ylabel(column)
-        drawn.legend(labels, list(found))
+        axes.set_ylabel(column.replace("_", " "))
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=axis == "step"))
+        drawn.legend(labels, looks, list(found))
         return drawn.figure(
             name,
-            f"{column} against {axis}",
+            _COLUMNS[column],
             ("method", axis, f"mean {column}", "lowest run", "highest run"),
             f"{column} during training, against {axis}",
             axis=axis,
+            labels=labels,
         )
 
 
@@ -70,7 +91,9 @@ def _mean_curve(runs: list[Rows], column: str, axis: str, most: int) -> Any:
         {
             row["step"]: (row[axis], row[column])
             for row in rows
-            if _is_number(row.get(column)) and _is_number(row.get(axis))
+            if _is_number(row.get(column))
+            and _is_number(row.get(axis))
+            and (column != "hit_rate" or _HIT_RATES_COMPARE in row)
         }
         for rows in runs
     ]

@@ -11,8 +11,9 @@ import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+import numpy as np
 from markupsafe import Markup
 from matplotlib import rc_context
 from matplotlib.artist import Artist
@@ -20,16 +21,21 @@ from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
-from otr.report.svg import COLOURS, SETTINGS, inline
+from otr.report.looks import Look
+from otr.report.svg import SETTINGS, inline
 
-_MARKS = ("o", "s", "D", "^", "v", "P", "X", "*")
-_DASHES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
 _POINTS_PER_INCH = 72
 """Of SVG's user units, so that places in the drawing are places in the file."""
 
-_LONGEST_NAME = 60
+_LONGEST_NAME = 40
 _NAME_INCHES = 0.17
+_COVERED = 2.5
+"""Points of the drawing: marks that lie closer cannot be told apart."""
+
+NARROWEST_POINTS = 8.0
+"""An axis in percentage points shows at least so many, so that a point or two do not look like much."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,31 +78,13 @@ class Figure:
         return out.getvalue()
 
 
-@dataclass(frozen=True)
-class Look:
-    """How a method is drawn, the same in every figure."""
-
-    colour: str
-    mark: str
-    dash: Literal["-", "--", ":", "-."]
-
-
-def look(index: int) -> Look:
-    """The look of a study's method of that number; a dozen and more stay apart."""
-    return Look(
-        COLOURS[index % len(COLOURS)],
-        _MARKS[index % len(_MARKS)],
-        _DASHES[index // len(COLOURS) % len(_DASHES)],
-    )
-
-
 class Drawing:
     """Axes to draw on, and what is known of what was drawn."""
 
-    def __init__(self, canvas: Canvas, axes: Sequence[Axes]) -> None:
+    def __init__(self, canvas: Canvas, axes: Axes) -> None:
         self.canvas, self.axes = canvas, axes
         self._rows: list[tuple[Any, ...]] = []
-        self._points: list[tuple[int, Axes, float, float]] = []
+        self._points: list[tuple[int, float, float]] = []
         self._num_marked = 0
 
     def belongs(self, index: int, *artists: Artist | ErrorbarContainer, kind: str = "m") -> None:
@@ -108,16 +96,16 @@ class Drawing:
                 artist.set_gid(f"{kind}{index}-{self._num_marked}")
                 self._num_marked += 1
 
-    def point(self, axes: Axes, index: int, x: float, y: float, row: tuple[Any, ...]) -> None:
+    def point(self, index: int, x: float, y: float, row: tuple[Any, ...]) -> None:
         """Note a drawn point and its row of numbers."""
-        self._points.append((index, axes, x, y))
+        self._points.append((index, x, y))
         self._rows.append(row)
 
-    def legend(self, labels: Sequence[str], drawn: Sequence[int]) -> None:
-        """The methods' names, at the side where they are many; the script makes them switches."""
+    def legend(self, labels: Sequence[str], looks: Sequence[Look], drawn: Sequence[int]) -> None:
+        """The methods' names below; the script makes them switches."""
         handles = []
         for index in drawn:
-            own = look(index)
+            own = looks[index]
             handles.append(
                 Line2D(
                     [], [], color=own.colour, marker=own.mark, markersize=5, linewidth=1.3,
@@ -125,49 +113,92 @@ class Drawing:
                 )
             )  # fmt: skip
         # Text from run files: a dollar sign starts no formula.
-        names = [labels[index].replace("$", r"\$")[:_LONGEST_NAME] for index in drawn]
-        many = len(drawn) > 6
+        names = [shown_name(labels[index], _LONGEST_NAME) for index in drawn]
         legend = self.canvas.legend(
-            handles, names, frameon=False, fontsize=8,
-            loc="outside right upper" if many else "outside lower center",
-            ncols=1 if many else min(3, max(1, len(drawn))),
+            handles, names, frameon=False, fontsize=9, loc="outside lower center",
+            ncols=_num_columns(names),
         )  # fmt: skip
         for index, handle, text in zip(drawn, legend.legend_handles, legend.texts, strict=True):
             if handle is not None:
                 self.belongs(index, handle, kind="l")
             self.belongs(index, text, kind="t")
 
+    def in_points(self, *axes: str) -> None:
+        """Have the named axes, x or y, show a few percentage points at least."""
+        for name in axes:
+            ticks = MaxNLocator(nbins=6, steps=[1, 2, 5, 10])
+            getattr(self.axes, f"{name}axis").set_major_locator(ticks)
+            low, high = getattr(self.axes, f"get_{name}lim")()
+            missing = max(0.0, NARROWEST_POINTS - (high - low)) / 2
+            getattr(self.axes, f"set_{name}lim")(low - missing, high + missing)
+
     def figure(
-        self, name: str, title: str, header: tuple[str, ...], description: str, axis: str = ""
+        self,
+        name: str,
+        title: str,
+        header: tuple[str, ...],
+        description: str,
+        axis: str = "",
+        labels: Sequence[str] = (),
     ) -> Figure:
-        """What was drawn."""
-        for axes in self.axes:
-            axes.grid(color="#88888833", linewidth=0.6)
-            axes.set_axisbelow(True)
-            axes.spines[["top", "right"]].set_visible(False)
+        """What was drawn; with the methods' `labels`, the title says which of them lies under which."""
+        self.axes.grid(color="#88888833", linewidth=0.6)
+        self.axes.set_axisbelow(True)
+        self.axes.spines[["top", "right"]].set_visible(False)
         svg = inline(self.canvas, name, description)
         height = self.canvas.get_size_inches()[1] * _POINTS_PER_INCH
         places = []
-        for index, axes, x, y in self._points:
-            right, up = axes.transData.transform((x, y))
+        for index, x, y in self._points:
+            right, up = self.axes.transData.transform((x, y))
             places.append((index, float(right), float(height - up)))
+        covered = [
+            f"{labels[under]} lies under {labels[over]}." for under, over in _covered(places)
+        ] if labels else []  # fmt: skip
         return Figure(
-            name=name, title=title, svg=svg, header=header, rows=tuple(self._rows),
-            places=tuple(places), axis=axis,
+            name=name, title=" ".join([title, *covered]), svg=svg, header=header,
+            rows=tuple(self._rows), places=tuple(places), axis=axis,
         )  # fmt: skip
 
 
 @contextmanager
-def drawing(
-    width: float, height: float, *, num_axes: int = 1, num_names: int = 0
-) -> Iterator[Drawing]:
-    """A drawing of a size in inches, high enough for the names in its legend; its axes side by side
-    with one vertical scale."""
-    height = max(height, 0.4 + _NAME_INCHES * num_names)
+def drawing(width: float, height: float, *, names: Sequence[str] = ()) -> Iterator[Drawing]:
+    """A drawing of a size in inches, and so much higher that the axes keep theirs with the names of
+    its legend below."""
+    num_rows = -(-len(names) // _num_columns(names)) if names else 0
     with rc_context(SETTINGS):
-        canvas = Canvas(figsize=(width, height), layout="constrained", dpi=_POINTS_PER_INCH)
-        axes = canvas.subplots(1, num_axes, sharey=True, squeeze=False)
-        yield Drawing(canvas, list(axes[0]))
+        canvas = Canvas(
+            figsize=(width, height + _NAME_INCHES * num_rows), layout="constrained",
+            dpi=_POINTS_PER_INCH,
+        )  # fmt: skip
+        yield Drawing(canvas, canvas.subplots())
+
+
+def shown_name(label: str, longest: int) -> str:
+    """A name as matplotlib takes it, cut where it is long: a dollar sign starts no formula."""
+    cut = label if len(label) <= longest else f"{label[: longest - 1]}…"
+    return cut.replace("$", r"\$")
+
+
+def _num_columns(names: Sequence[str]) -> int:
+    longest = max(map(len, names), default=0)
+    return min(len(names), 1 if longest > 24 else 2 if longest > 12 else 3) or 1
+
+
+def _covered(places: Sequence[tuple[int, float, float]]) -> list[tuple[int, int]]:
+    """Which methods cannot be seen, as each of their points lies under one of a later method's: pairs
+    of the lower and the upper one."""
+    points: dict[int, list[tuple[float, float]]] = {}
+    for index, x, y in places:
+        points.setdefault(index, []).append((x, y))
+    found = []
+    for under, own in points.items():
+        for over in points:
+            if over > under and len(points[over]) == len(own):
+                apart = np.abs(np.array(own) - np.array(points[over])).max()
+                if apart < _COVERED:
+                    found.append((under, over))
+                    break
+    return found
 
 
 def arms(mean: float, interval: Sequence[float] | None) -> Any:

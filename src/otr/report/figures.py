@@ -1,96 +1,130 @@
-"""The figures of a study: learned and forgotten, differences, learning rates. Shares in percent."""
+"""The figures of a study: learned and forgotten, differences, learning rates. Shares in percent.
+
+Each is drawn narrow, so that two or three stand beside each other on a wide page and one fits a phone.
+"""
 
 from collections.abc import Sequence
 from typing import Any
 
-from otr.report.drawing import Figure, arms, drawing, look
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from otr.formats import rate_text
+from otr.report.drawing import Figure, arms, drawing, shown_name
+from otr.report.looks import Look, looks_of
 
 Method = dict[str, Any]
 """An entry of results.json's `methods`; its place there is its number in every figure."""
 
-GROUPS = {"in_domain": "in-domain", "out_of_domain": "out-of-domain", "retention": "retention"}
+GROUPS = {"in_domain": "trained task", "out_of_domain": "out of domain", "retention": "other tasks"}
 """Of benchmarks, as in results.json, and in words."""
 
+_LONGEST_LABEL = 28
+_GREY = "#888888"
 
-def trade_off_figure(methods: Sequence[Method], name: str) -> Figure | None:
-    """What was learned against what was forgotten: a dot a seed, a cross at the mean."""
+
+def looks(methods: Sequence[Method]) -> list[Look]:
+    """The look of each method."""
+    names = [str(method["objective"]["name"]) for method in methods]
+    return looks_of(names, [method["label"] for method in methods])
+
+
+def trade_off_figures(methods: Sequence[Method], name: str) -> list[Figure]:
+    """What was gained on the trained task against what was gained or lost elsewhere: one figure for
+    each other group of benchmarks; a dot a seed, a cross at the mean."""
+    found = [
+        _trade_off(methods, group, f"{name}-{group}")
+        for group in ("retention", "out_of_domain")
+        if any({"in_domain", group} <= method["change"].keys() for method in methods)
+    ]
+    return found
+
+
+def _trade_off(methods: Sequence[Method], group: str, name: str) -> Figure:
+    own_looks, labels = looks(methods), [method["label"] for method in methods]
     shown = [
         (index, method)
         for index, method in enumerate(methods)
-        if {"in_domain", "retention"} <= method["change"].keys()
+        if {"in_domain", group} <= method["change"].keys()
     ]
-    if not shown:
-        return None
-    with drawing(7.5, 4.6, num_names=len(shown)) as drawn:
-        (axes,) = drawn.axes
+    with drawing(5.2, 3.6, names=[method["label"] for _, method in shown]) as drawn:
+        axes = drawn.axes
         for index, method in shown:
-            learned, kept = method["change"]["in_domain"], method["change"]["retention"]
-            own = look(index)
+            learned, other = method["change"]["in_domain"], method["change"][group]
+            own = own_looks[index]
             pairs = [
-                (seed, 100 * value, 100 * kept["by_seed"][seed])
+                (seed, 100 * value, 100 * other["by_seed"][seed])
                 for seed, value in learned["by_seed"].items()
-                if seed in kept["by_seed"]
+                if seed in other["by_seed"]
             ]
             for seed, x, y in pairs:
-                drawn.point(axes, index, x, y, (method["label"], f"seed {seed}", _1(x), _1(y)))
+                drawn.point(index, x, y, (method["label"], f"seed {seed}", _1(x), _1(y)))
             dots = axes.scatter(
                 [x for _, x, _ in pairs], [y for _, _, y in pairs],
                 color=own.colour, marker=own.mark, s=18, alpha=0.5, linewidths=0,
             )  # fmt: skip
-            x, y = 100 * learned["mean"], 100 * kept["mean"]
+            x, y = 100 * learned["mean"], 100 * other["mean"]
             cross = axes.errorbar(
-                x, y, xerr=_arms(learned), yerr=_arms(kept),
+                x, y, xerr=_arms(learned), yerr=_arms(other),
                 color=own.colour, marker=own.mark, markersize=7, linewidth=1.4,
             )  # fmt: skip
             drawn.belongs(index, dots, cross)
-            drawn.point(axes, index, x, y, (method["label"], "mean", _1(x), _1(y)))
-        axes.axhline(0, color="#888888", linewidth=0.8, zorder=0)
-        axes.axvline(0, color="#888888", linewidth=0.8, zorder=0)
+            drawn.point(index, x, y, (method["label"], "mean", _1(x), _1(y)))
+        axes.axhline(0, color=_GREY, linewidth=0.8, zorder=0)
+        axes.axvline(0, color=_GREY, linewidth=0.8, zorder=0)
         axes.set_xlabel("trained task: points gained →")
-        axes.set_ylabel("other tasks: points gained ↑")
-        drawn.legend([method["label"] for method in methods], [index for index, _ in shown])
+        axes.set_ylabel(f"{GROUPS[group]}: points gained ↑")
+        drawn.in_points("x", "y")
+        drawn.legend(labels, own_looks, [index for index, _ in shown])
         return drawn.figure(
             name,
-            "Learned and forgotten: a dot a seed, a cross the mean with its 95 % intervals, the "
-            "grey lines the untuned model.",
-            ("method", "seed", "trained task, points", "other tasks, points"),
-            "Points gained on the trained task against those on other tasks",
+            f"Trained task and {GROUPS[group]}: a dot a seed, a cross the mean with its 95 % "
+            "intervals, the grey lines the untuned model.",
+            ("method", "seed", "trained task, points", f"{GROUPS[group]}, points"),
+            f"Points gained on the trained task against those gained {_WHERE[group]}",
+            labels=labels,
         )
 
 
-def difference_figure(methods: Sequence[Method], name: str) -> Figure | None:
-    """Every method minus the first, with its interval, a panel for each group of benchmarks."""
-    shown = [(index, m) for index, m in enumerate(methods) if m["difference"]]
-    groups = [group for group in GROUPS if any(group in m["difference"] for _, m in shown)]
-    if not groups:
-        return None
-    with drawing(8.2, 1.0 + 0.26 * len(shown), num_axes=len(groups)) as drawn:
-        for axes, group in zip(drawn.axes, groups, strict=True):
-            axes.axvline(0, color="#888888", linewidth=0.9, zorder=0)
-            axes.set_xlabel(f"{GROUPS[group]}, points")
-            for place, (index, method) in enumerate(shown):
-                if (difference := method["difference"].get(group)) is None:
-                    continue
-                mean, told = 100 * difference["mean"], difference["distinguishable"]
-                own = look(index)
-                bar = axes.errorbar(
-                    mean, place, xerr=_arms(difference), color=own.colour, marker=own.mark,
-                    markersize=6, linewidth=1.6, markerfacecolor=None if told else "none",
-                )  # fmt: skip
-                drawn.belongs(index, bar)
-                low, high = difference["interval_95"] or (None, None)
-                row = (GROUPS[group], _1(mean), _1(low, 100), _1(high, 100), _yes(told))
-                drawn.point(axes, index, mean, place, (method["label"], *row))
-        drawn.axes[0].set_yticks(
-            range(len(shown)), [m["label"].replace("$", r"\$") for _, m in shown], fontsize=8
-        )
-        drawn.axes[0].set_ylim(len(shown) - 0.5, -0.5)
-        first = methods[0]["label"]
+_WHERE = {"retention": "on other tasks", "out_of_domain": "out of domain"}
+
+
+def difference_figures(methods: Sequence[Method], name: str) -> list[Figure]:
+    """Every method minus the first, with its interval: a figure for each group of benchmarks."""
+    return [
+        _differences(methods, group, f"{name}-{group}")
+        for group in GROUPS
+        if any(group in method["difference"] for method in methods)
+    ]
+
+
+def _differences(methods: Sequence[Method], group: str, name: str) -> Figure:
+    shown = [(index, m) for index, m in enumerate(methods) if group in m["difference"]]
+    own_looks, first = looks(methods), methods[0]["label"]
+    with drawing(4.0, 0.9 + 0.26 * len(shown)) as drawn:
+        axes = drawn.axes
+        axes.axvline(0, color=_GREY, linewidth=0.9, zorder=0)
+        axes.set_xlabel(f"{GROUPS[group]}, points")
+        for place, (index, method) in enumerate(shown):
+            difference, own = method["difference"][group], own_looks[index]
+            mean, told = 100 * difference["mean"], difference["distinguishable"]
+            bar = axes.errorbar(
+                mean, place, xerr=_arms(difference), color=own.colour, marker=own.mark,
+                markersize=6, linewidth=1.6, markerfacecolor=None if told else "none",
+            )  # fmt: skip
+            drawn.belongs(index, bar)
+            low, high = difference["interval_95"] or (None, None)
+            row = (_1(mean), _1(low, 100), _1(high, 100), _yes(told))
+            drawn.point(index, mean, place, (method["label"], *row))
+        names = [shown_name(m["label"], _LONGEST_LABEL) for _, m in shown]
+        axes.set_yticks(range(len(shown)), names, fontsize=8)
+        axes.set_ylim(len(shown) - 0.5, -0.5)
+        drawn.in_points("x")
         return drawn.figure(
             name,
-            f"Difference to {first} with 95 % intervals; filled where it is told apart.",
-            ("method", "benchmarks", f"minus {first}, points", "from", "to", "told apart"),
-            f"Each method's scores minus those of {first}",
+            f"{GROUPS[group].capitalize()}, minus {first}, with 95 % intervals; filled where it is "
+            "told apart.",
+            ("method", f"minus {first}, points", "from", "to", "told apart"),
+            f"Each method's scores {_WHERE.get(group, 'on the trained task')} minus those of {first}",
         )
 
 
@@ -99,43 +133,46 @@ def sensitivity_figure(methods: Sequence[Method], name: str) -> Figure | None:
     shown = [(index, m) for index, m in enumerate(methods) if m["learning_rates"]]
     if not any(len(m["learning_rates"]) > 1 for _, m in shown):
         return None
-    with drawing(7.5, 4.2, num_names=len(shown)) as drawn:
-        (axes,) = drawn.axes
+    own_looks, labels = looks(methods), [method["label"] for method in methods]
+    rates = sorted({t["learning_rate"] for _, m in shown for t in m["learning_rates"]})
+    with drawing(5.2, 3.4, names=[method["label"] for _, method in shown]) as drawn:
         for index, method in shown:
-            own = look(index)
-            tried = [
-                (t["learning_rate"], 100 * t["validation"]["mean"])
-                for t in method["learning_rates"]
-            ]
-            drawn.belongs(
-                index,
-                *axes.plot(
-                    *zip(*tried, strict=True), color=own.colour, marker=own.mark, markersize=5,
-                    linewidth=1.2, linestyle=own.dash,
-                ),
-            )  # fmt: skip
-            for rate, mean in tried:
-                chosen = rate == method["learning_rate"]
-                drawn.point(
-                    axes, index, rate, mean, (method["label"], f"{rate:g}", _1(mean), _yes(chosen))
-                )
-                if chosen:
-                    ring = axes.scatter(
-                        [rate], [mean], s=110, facecolors="none", edgecolors=own.colour,
-                        linewidths=1.5, linestyles=":" if method["at_edge"] else "-",
-                    )  # fmt: skip
-                    drawn.belongs(index, ring)
+            _draw_rates(drawn, index, method, own_looks[index])
+        axes = drawn.axes
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(FixedLocator(rates[:: -(-len(rates) // 7)]))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: rate_text(rate)))
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlabel("learning rate")
         axes.set_ylabel("validation, percent right")
-        drawn.legend([method["label"] for method in methods], [index for index, _ in shown])
+        drawn.in_points("y")
+        drawn.legend(labels, own_looks, [index for index, _ in shown])
         return drawn.figure(
             name,
-            "Learning rates: the ringed one, best on validation, is compared; its ring is dotted "
-            "where it is the lowest or highest tried.",
+            "The ringed rate, best on validation, is compared; its ring is dotted where it is the "
+            "lowest or highest tried.",
             ("method", "learning rate", "validation, percent", "chosen"),
             "Validation accuracy of each method at each learning rate",
+            labels=labels,
         )
+
+
+def _draw_rates(drawn: Any, index: int, method: Method, own: Look) -> None:
+    tried = [(t["learning_rate"], 100 * t["validation"]["mean"]) for t in method["learning_rates"]]
+    line = drawn.axes.plot(
+        *zip(*tried, strict=True), color=own.colour, marker=own.mark, markersize=5, linewidth=1.2,
+        linestyle=own.dash,
+    )  # fmt: skip
+    drawn.belongs(index, *line)
+    for rate, mean in tried:
+        chosen = rate == method["learning_rate"]
+        drawn.point(index, rate, mean, (method["label"], rate_text(rate), _1(mean), _yes(chosen)))
+        if chosen:
+            ring = drawn.axes.scatter(
+                [rate], [mean], s=110, facecolors="none", edgecolors=own.colour,
+                linewidths=1.5, linestyles=":" if method["at_edge"] else "-",
+            )  # fmt: skip
+            drawn.belongs(index, ring)
 
 
 def _arms(estimate: dict[str, Any]) -> Any:

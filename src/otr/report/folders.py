@@ -78,7 +78,7 @@ def _unfinished(folder: Path) -> Group:
     for (run,) in begun.values():
         runs.refuse_links(run)
     title = f"{folder.resolve().name}, not finished: no verdict yet"
-    return Group(title=title, results=None, run_folders=begun)
+    return Group(title=title, results=None, run_folders=begun, folder=folder)
 
 
 def _study(folder: Path) -> Group:
@@ -128,8 +128,19 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
     return [row for row in runs.read_jsonl(path) if "loss" in row and type(row.get("step")) is int]
 
 
+def objective_name(folder: Path) -> str:
+    """The name of the objective that a run was trained with; the folder's where it does not say."""
+    path = folder / runs.CONFIG
+    objective = runs.read_yaml(path).get("objective") if path.is_file() else None
+    return str(objective.get("name")) if isinstance(objective, dict) else folder.name
+
+
 def flattened(value: Any, name: str = "") -> dict[str, str]:
-    """A nested configuration as dotted names and texts."""
+    """A nested configuration as dotted names and texts, without what is not set."""
+    if value in (None, [], {}):
+        return {}
+    if isinstance(value, list) and not any(isinstance(each, dict | list) for each in value):
+        return {name: ", ".join(map(str, value))}
     if isinstance(value, dict):
         items: dict[str, str] = {}
         for key, inner in value.items():

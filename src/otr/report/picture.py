@@ -1,34 +1,57 @@
-"""One picture: what fine-tuning gained against what it lost, a panel a regime."""
+"""One picture: what fine-tuning gained against what it lost, a column a regime.
 
+Sizes are in inches. Axes have theirs whatever stands above them: the picture grows with its text.
+"""
+
+import hashlib
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from otr.report.drawing import arms, look
+from otr.formats import points
+from otr.report.drawing import NARROWEST_POINTS, arms, shown_name
+from otr.report.looks import Look, looks_of
+
+HASH = "otr-numbers"
+"""Where the PNG's metadata keep `numbers_hash` of what was drawn."""
+
+AXES_WIDTH, AXES_HEIGHT = 2.95, 2.1
+_LEFT, _GAP, _RIGHT = 0.75, 0.6, 0.15
+_BELOW_AXES, _LEGEND, _ABOVE_TEXT = 0.6, 0.75, 0.1
+_TITLE, _CAPTION = FontProperties(size=11, weight="bold"), FontProperties(size=9)
+_LINE = 1.45
+"""Of a line of text, in its font's size."""
+_MOST_LINES = 12
+_LONGEST_NAME = 40
+_DPI = 144
+_INCH = 72
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cloud:
-    """One objective in one regime: a dot a seed, and their mean. All in percentage points."""
+    """One objective in one regime: a dot a seed, and their mean. All in percentage points, minus the
+    untuned model; below 0 is forgetting."""
 
     label: str
 
-    learned: tuple[float, ...]
-    """Accuracy gained over the untuned model, one value a seed."""
+    objective: str
+    """Its name, which decides how it looks."""
 
-    retained: tuple[float, ...]
-    """Change of accuracy on the other tasks, in the same order; below 0 is forgetting."""
+    by_seed: dict[str, tuple[float, ...]]
+    """By group of benchmarks one value a seed, seeds in the same order in each."""
 
-    learned_interval: tuple[float, float] | None
-    """95 % interval of the mean; None where there is none."""
-
-    retained_interval: tuple[float, float] | None
+    interval: dict[str, tuple[float, float] | None]
+    """By group the 95 % interval of the mean; None where there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +59,46 @@ class Panel:
     """One regime."""
 
     title: str
-    caption: str
-    """A line or two below the title, such as the verdicts."""
+
+    lines: tuple[str, ...]
+    """Below the title, such as the verdicts; each is broken where it is long."""
+
     clouds: tuple[Cloud, ...]
 
 
-_NARROWEST_POINTS = 8.0
+def panel_of(results: dict[str, Any]) -> Panel:
+    """A study's panel from its results.json: the verdict in short, and each method's change."""
+    clouds = []
+    for method in results["methods"]:
+        if method["change"]:
+            change = {key: each for key, each in method["change"].items() if key in ROWS | _TRAINED}
+            clouds.append(
+                Cloud(
+                    label=method["label"],
+                    objective=method["objective"]["name"],
+                    by_seed={
+                        key: tuple(100 * value for value in each["by_seed"].values())
+                        for key, each in change.items()
+                    },
+                    interval={key: _points(each["interval_95"]) for key, each in change.items()},
+                )
+            )
+    return Panel(title=results["title"], lines=tuple(_lines(results)), clouds=tuple(clouds))
+
+
+_TRAINED = {"in_domain": "trained task: points gained →"}
+ROWS = {
+    "retention": "other tasks: points gained ↑",
+    "out_of_domain": "out of domain: points gained ↑",
+}
+"""Groups of benchmarks with a row of axes, where a study has them, and how their axes are named."""
+
+
+def numbers_hash(panels: Sequence[Panel]) -> str:
+    """What tells whether a picture shows these panels: a hash of their texts and numbers, the latter
+    to a thousandth of a point."""
+    plain = json.loads(json.dumps([asdict(panel) for panel in panels]), parse_float=_rounded)
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def draw_trade_off(
@@ -49,98 +106,176 @@ def draw_trade_off(
 ) -> tuple[Path, Path]:
     """Write `name`.svg and `name`.png into a folder, and return their paths.
 
-    Every panel has one dot a seed and a cross at the mean, its arms the 95 % intervals; an
-    objective keeps its colour and mark in every panel.
+    A column a panel, a row for what was kept of other tasks and one for what is out of domain; one
+    dot a seed and a cross at the mean, its arms the 95 % intervals.
     """
     assert panels
-    labels = list(dict.fromkeys(cloud.label for panel in panels for cloud in panel.clouds))
-    figure = Figure(figsize=(4.4 * len(panels) + 0.6, 5.0), layout="constrained")
+    rows = [key for key in ROWS if any(key in c.by_seed for p in panels for c in p.clouds)]
+    texts = [_broken(panel) for panel in panels]
+    text_height = max(_height(text) for text in texts)
+    width = _LEFT + len(panels) * AXES_WIDTH + (len(panels) - 1) * _GAP + _RIGHT
+    height = text_height + _ABOVE_TEXT + len(rows) * (AXES_HEIGHT + _BELOW_AXES) + _LEGEND
+    figure = Figure(figsize=(width, height), facecolor="white")
     FigureCanvasAgg(figure)
-    axes = [figure.add_subplot(1, len(panels), index + 1) for index in range(len(panels))]
-    for axis, panel in zip(axes, panels, strict=True):
-        _draw_panel(axis, panel, labels)
-    axes[0].set_ylabel("other tasks: points gained ↑")
-    handles, names = _legend_entries(axes)
-    legend = figure.legend(
-        handles,
-        names,
-        loc="outside lower center",
-        ncols=len(names),
-        frameon=False,
-        title="dot: one seed    cross: mean and 95 % interval    grey lines: the untuned model",
-    )
-    legend.get_title().set_fontsize(9)
+    looks = _looks(panels)
+    for column, (panel, text) in enumerate(zip(panels, texts, strict=True)):
+        left = _LEFT + column * (AXES_WIDTH + _GAP)
+        _write(figure, text, left, height - _ABOVE_TEXT)
+        for row, key in enumerate(rows):
+            bottom = _LEGEND + _BELOW_AXES + (len(rows) - 1 - row) * (AXES_HEIGHT + _BELOW_AXES)
+            axes = figure.add_axes(
+                (left / width, bottom / height, AXES_WIDTH / width, AXES_HEIGHT / height)
+            )
+            _draw(axes, panel, key, looks)
+            if column == 0:
+                axes.set_ylabel(ROWS[key])
+            if row == len(rows) - 1:
+                axes.set_xlabel(_TRAINED["in_domain"])
+    _legend(figure, looks)
     folder.mkdir(parents=True, exist_ok=True)
     svg, png = folder / f"{name}.svg", folder / f"{name}.png"
     # Without the date, and with names that are not random, the same numbers give the same file.
     with rc_context({"svg.hashsalt": name}):
         figure.savefig(svg, metadata={"Date": None})
-    figure.savefig(png, dpi=144)
+    figure.savefig(png, dpi=_DPI, metadata={HASH: numbers_hash(panels)})
     return svg, png
 
 
-def _draw_panel(axis: Axes, panel: Panel, labels: list[str]) -> None:
-    axis.axhline(0, color="#888888", linewidth=0.8, zorder=1)
-    axis.axvline(0, color="#888888", linewidth=0.8, zorder=1)
+def _looks(panels: Sequence[Panel]) -> dict[str, Look]:
+    clouds = {cloud.label: cloud.objective for panel in panels for cloud in panel.clouds}
+    return dict(zip(clouds, looks_of(list(clouds.values()), list(clouds)), strict=True))
+
+
+def _draw(axes: Axes, panel: Panel, key: str, looks: dict[str, Look]) -> None:
+    axes.axhline(0, color="#888888", linewidth=0.8, zorder=1)
+    axes.axvline(0, color="#888888", linewidth=0.8, zorder=1)
     for cloud in panel.clouds:
-        own = look(labels.index(cloud.label))
-        learned = sum(cloud.learned) / len(cloud.learned)
-        retained = sum(cloud.retained) / len(cloud.retained)
-        axis.scatter(
-            cloud.learned,
-            cloud.retained,
-            s=26,
-            marker=own.mark,
-            color=own.colour,
-            alpha=0.55,
-            linewidths=0,
+        if not {"in_domain", key} <= cloud.by_seed.keys():
+            continue
+        own, learned, other = looks[cloud.label], cloud.by_seed["in_domain"], cloud.by_seed[key]
+        x, y = sum(learned) / len(learned), sum(other) / len(other)
+        axes.scatter(
+            learned, other, s=22, marker=own.mark, color=own.colour, alpha=0.5, linewidths=0,
             zorder=2,
-        )
-        axis.errorbar(
-            learned,
-            retained,
-            xerr=arms(learned, cloud.learned_interval),
-            yerr=arms(retained, cloud.retained_interval),
-            marker=own.mark,
-            markersize=8,
-            markeredgecolor="white",
-            color=own.colour,
-            linewidth=1.5,
-            label=cloud.label,
-            zorder=3,
-        )
-    num_lines = panel.caption.count("\n") + 1 if panel.caption else 0
-    axis.set_title(panel.title, fontsize=11, fontweight="bold", pad=8 + 12 * num_lines)
-    axis.annotate(
-        panel.caption,
-        xy=(0.5, 1),
-        xycoords="axes fraction",
-        xytext=(0, 5),
-        textcoords="offset points",
-        ha="center",
-        va="bottom",
-        fontsize=8.5,
-    )
-    axis.set_xlabel("trained task: points gained →")
-    for values in (axis.xaxis, axis.yaxis):
-        values.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10], min_n_ticks=3))
-    axis.set_xlim(*_limits(axis.get_xlim()))
-    axis.set_ylim(*_limits(axis.get_ylim()))
-    axis.grid(color="#e4e4e4", linewidth=0.6)
-    axis.set_axisbelow(True)
-    axis.spines[["top", "right"]].set_visible(False)
+        )  # fmt: skip
+        axes.errorbar(
+            x, y, xerr=arms(x, cloud.interval["in_domain"]), yerr=arms(y, cloud.interval[key]),
+            marker=own.mark, markersize=7, markeredgecolor="white", color=own.colour,
+            linewidth=1.5, zorder=3,
+        )  # fmt: skip
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10], min_n_ticks=3))
+    axes.set_xlim(*_limits(axes.get_xlim()))
+    axes.set_ylim(*_limits(axes.get_ylim()))
+    axes.grid(color="#e4e4e4", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _limits(drawn: tuple[float, float]) -> tuple[float, float]:
     """The drawn range with a margin, wide enough that a point or two do not look like much."""
     low, high = drawn
-    missing = max(0.0, _NARROWEST_POINTS - (high - low)) / 2
+    missing = max(0.0, NARROWEST_POINTS - (high - low)) / 2
     return low - missing, high + missing
 
 
-def _legend_entries(axes: list[Axes]) -> tuple[list, list[str]]:
-    entries = {}
-    for axis in axes:
-        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
-            entries.setdefault(label, handle)
-    return list(entries.values()), list(entries)
+def _legend(figure: Figure, looks: dict[str, Look]) -> None:
+    handles = [
+        Line2D([], [], color=own.colour, marker=own.mark, markersize=7, linewidth=1.5)
+        for own in looks.values()
+    ]
+    legend = figure.legend(
+        handles,
+        [shown_name(label, _LONGEST_NAME) for label in looks],
+        loc="lower center",
+        ncols=max(1, min(len(looks), 6)),
+        frameon=False,
+        title="dot: a seed    cross: mean and 95 % interval    grey lines: the untuned model",
+    )
+    legend.get_title().set_fontsize(9)
+
+
+def _lines(results: dict[str, Any]) -> list[str]:
+    """A study's verdict in short: the untuned model's score, then each method against the first."""
+    names = results["benchmarks"]["in_domain"]
+    known = [results["untuned"][name]["accuracy"] for name in names if name in results["untuned"]]
+    first, *others = results["methods"]
+    found = []
+    if known:
+        words = results.get("untuned_verdict") or ""
+        beaten = "" if words.startswith("Better") else ": beaten by none"
+        found.append(f"untuned {points(sum(known) / len(known))}{beaten}")
+    for method in others:
+        difference = method["difference"].get("in_domain")
+        if difference is not None:
+            word = "even with"
+            if difference["distinguishable"]:
+                word = "ahead of" if difference["mean"] > 0 else "behind"
+            low, high = (points(end, signed=True) for end in difference["interval_95"])
+            mean = points(difference["mean"], signed=True)
+            found.append(f"{method['label']} {word} {first['label']}: {mean} ({low} to {high})")
+    return found
+
+
+def _broken(panel: Panel) -> list[tuple[str, FontProperties]]:
+    """A panel's lines of text, none wider than its axes."""
+    found = [(line, _TITLE) for line in _wrapped(panel.title, _TITLE)]
+    found += [(line, _CAPTION) for text in panel.lines for line in _wrapped(text, _CAPTION)]
+    if len(found) > _MOST_LINES:
+        found = [*found[: _MOST_LINES - 1], ("…", _CAPTION)]
+    return found
+
+
+def _wrapped(text: str, font: FontProperties) -> list[str]:
+    """Lines that are no wider than the axes; a word that is wider is cut."""
+    lines, line = [], ""
+    for word in text.split():
+        longer = f"{line} {word}".strip()
+        if line and _width(longer, font) > AXES_WIDTH:
+            lines.append(line)
+            longer = word
+        while _width(longer, font) > AXES_WIDTH:
+            fits = next(n for n in range(len(longer) - 1, 0, -1) if _fits(longer[:n], font))
+            lines.append(longer[:fits])
+            longer = longer[fits:]
+        line = longer
+    return [*lines, line] if line else lines
+
+
+def _fits(text: str, font: FontProperties) -> bool:
+    return len(text) == 1 or _width(text, font) <= AXES_WIDTH
+
+
+def _width(text: str, font: FontProperties) -> float:
+    return _RENDERER.get_text_width_height_descent(text, font, ismath=False)[0] / _INCH
+
+
+_RENDERER = RendererAgg(1, 1, _INCH)
+
+
+def _height(text: Sequence[tuple[str, FontProperties]]) -> float:
+    return sum(_line_height(font) for _, font in text) + 0.1
+
+
+def _line_height(font: FontProperties) -> float:
+    return _LINE * font.get_size_in_points() / _INCH
+
+
+def _write(
+    figure: Figure, text: Sequence[tuple[str, FontProperties]], left: float, top: float
+) -> None:
+    width, height = figure.get_size_inches()
+    for line, font in text:
+        # Text from study files: a dollar sign starts no formula.
+        figure.text(
+            left / width, top / height, line, fontproperties=font, va="top", parse_math=False
+        )
+        top -= _line_height(font)
+
+
+def _points(interval: list[float] | None) -> tuple[float, float] | None:
+    return None if interval is None else (100 * interval[0], 100 * interval[1])
+
+
+def _rounded(text: str) -> float:
+    return round(float(text), 3) + 0.0

@@ -10,16 +10,14 @@ from matplotlib import rc_context
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from otr.report.looks import COLOURS
+
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 _INK, _PAPER = "#010203", "#fdfefd"
 """Stand-ins for the page's own colours, which differ between light and dark."""
 
 _OWNER = re.compile(r"([mlt])(\d+)-\d+$")
 """Ids of what belongs to a method: m in the drawing, l and t in the legend."""
-
-COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
-"""Okabe and Ito's palette without black and yellow, which vanish on one of the two backgrounds; the
-page has a darker and a lighter version of each, for contrast on its own background."""
 
 SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",

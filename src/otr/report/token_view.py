@@ -23,6 +23,8 @@ _BLANK = Markup('<span class="tv-blank">·</span>')
 # Narrowest strip in characters; a line may be half empty before a long token.
 _FEWEST_CHARACTERS = 12
 
+_FEW_TOKENS = 40
+
 _LEAST = 1e-15
 """Less is rounding."""
 
@@ -90,7 +92,7 @@ class _Cell:
 
     shade: str
     mark: str
-    """A cross where no draw hit."""
+    """A cross where no rollout hit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,9 +113,9 @@ class _Card:
     position: int
     token: dict[str, Any]
     reading: str
-    """What the draws did, in words."""
+    """What the rollouts did, in words."""
     rows: Sequence[dict[str, Any]]
-    """Of the table of words."""
+    """Of the table of tokens."""
     rollout: dict[str, Any] | None
     """The entry of the first objective that has a rollout policy."""
     num_rollouts: int | None
@@ -133,6 +135,8 @@ class _View:
     cards: Sequence[_Card]
     first: _Card
     """The token shown until another is chosen: where the objectives differ most."""
+    is_short: bool
+    """Whether the chosen token has its place below the strip rather than beside it."""
     num_lines: int
     """No strip has more lines than this."""
 
@@ -155,6 +159,7 @@ def _view(example: dict[str, Any], prefix: str) -> _View:
         stretches=stretches,
         cards=cards,
         first=max(cards, key=_disagreement),
+        is_short=len(cards) <= _FEW_TOKENS,
         num_lines=max((_num_lines(among) for is_on, among in stretches if is_on), default=1),
     )
 
@@ -215,7 +220,7 @@ def _reading(
     name = objectives[token["objectives"].index(entry)]["label"]
     hits, misses = entry["hits"], num_rollouts - entry["hits"]
     if hits == num_rollouts:
-        return f"Every one of {name}'s {num_rollouts} draws hit this word."
+        return f"Every one of {name}'s {num_rollouts} rollouts hit this token."
     drawn = [
         (count, word["text"])
         for count, word in zip(entry["draws"], token["words"], strict=True)
@@ -223,12 +228,19 @@ def _reading(
     ]
     count, favourite = max(drawn, default=(0, ""))
     num_wrong = len(drawn) + entry["others"]["num_drawn"]
-    instead = f"{misses} drew {num_wrong} other word{'s' * (num_wrong > 1)} instead" + (
-        f", “{visible(favourite).strip() or favourite}” {count} times" if count > misses / 2 else ""
+    others = f"{num_wrong} different tokens" if num_wrong > 1 else "one other token"
+    often = (
+        f", “{visible(favourite).strip() or favourite}” {count} times"
+        if count > misses / 2 and num_wrong > 1
+        else ""
     )
     if hits:
-        return f"{hits} of {name}'s {num_rollouts} draws hit this word; {instead}."
-    reading = f"No draw of {name}'s {num_rollouts} hit this word, so it gets no weight; {instead}."
+        instead = f"the other {misses} sampled {others}{often}"
+        return f"{hits} of {name}'s {num_rollouts} rollouts hit this token; {instead}."
+    reading = (
+        f"None of {name}'s {num_rollouts} rollouts hit this token, so it gets no weight; they sampled "
+        f"{others}{often}."
+    )
     if any(objective["objective"]["name"] == "sft" for objective in objectives):
         reading += " SFT teaches it like any other."
     return reading
@@ -250,7 +262,7 @@ def _word_rows(token: dict[str, Any], rollout: dict[str, Any] | None) -> Iterato
         }
     others = rollout["others"] if rollout else {}
     yield {
-        "word": f"{token['others']['num_words']} other words",
+        "word": f"{token['others']['num_words']:,} other tokens",
         "is_label": False,
         "p": token["others"]["p"],
         "p_bar": _bar(token["others"]["p"]),
@@ -298,11 +310,11 @@ def _legend(objectives: Sequence[dict[str, Any]]) -> str:
     for each in objectives:
         options = each["objective"]
         clauses[options["name"]] = {
-            "sft": "SFT teaches every word alike",
-            "dft": "DFT teaches a word in proportion to the probability the model gives it already",
-            "otr": "OTR in proportion to how often the model's own draws hit it"
+            "sft": "SFT teaches every token alike",
+            "dft": "DFT teaches a token in proportion to the probability that the model gives it already",
+            "otr": "OTR in proportion to how often the model's own rollouts hit it"
             + (
-                ", with a weight below 0 on what was drawn instead"
+                ", with a weight below 0 on what was sampled instead"
                 if options.get("wrong_reward", 0) < 0
                 else ""
             ),

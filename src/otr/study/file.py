@@ -52,7 +52,7 @@ class Study(Section):
     """Objectives compared on the same model, data, order and budget."""
 
     title: str | None = None
-    """What the report is headed with; the folder's name unless given."""
+    """What the report is headed with; by default which objectives are compared on which model."""
 
     base: dict[str, Any]
     """A run without objective, seed and output_dir. `{seed}` in `data.train` stands for the seed,

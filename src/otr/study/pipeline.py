@@ -83,7 +83,7 @@ def compared(study: Study, jobs: Sequence[Job]) -> Comparison:
     trained = [job for job in jobs if job.run is not None]
     return compare(
         study.name,
-        study.title or study.name,
+        study.title,
         [read_run(job.folder) for job in trained if job.is_finished],
         [_failure(job) for job in trained if not job.is_finished],
         model=redacted(study.base["model"]),

@@ -9,9 +9,12 @@ from transformers import TrainerCallback
 
 from otr.errors import UserError, suggestion
 
-_MEANS = ("loss", "nll", "entropy", "mean_token_accuracy", "hit_rate", "reward", "target_weight")
+_MORE_IS_BETTER = (
+    "mean_token_accuracy", "hit_rate", "reward", "rollout_hit_rate", "rollout_reward",
+    "target_weight",
+)  # fmt: skip
+_MEANS = ("loss", "nll", "entropy", *_MORE_IS_BETTER)
 _SOMETIMES = ("kept_fraction", "aux_loss")
-_MORE_IS_BETTER = ("mean_token_accuracy", "hit_rate", "reward", "target_weight")
 
 TRAINING_COLUMNS = (*_MEANS, *_SOMETIMES, "grad_norm")
 EVALUATION_COLUMNS = tuple(f"eval_{name}" for name in (*_MEANS, *_SOMETIMES))

@@ -12,11 +12,15 @@ from otr.lm_head import HeadOutput
 _COLUMNS = {
     "entropy": "entropy",
     "mean_token_accuracy": "is_top1",
-    "hit_rate": "hit_rate",
-    "reward": "reward",
+    "rollout_hit_rate": "hit_rate",
+    "rollout_reward": "reward",
     "target_weight": "target_weight",
 }
 """Logged column: the head's per-token field whose mean over supervised tokens it is."""
+
+_ONE_POLICY = ("hit_rate", "reward")
+"""Logged columns under the same policy for every objective: one draw at temperature 1, rewarded 1 if it
+hits the label and 0 if not. Their expectation is the label's probability, so they cost nothing."""
 
 _COUNTS = ("num_supervised", "num_sequences", "num_seen", "aux_count")
 
@@ -44,6 +48,10 @@ class Sums:
         sums["nll"] -= head.log_prob.sum()
         for column, field in _COLUMNS.items():
             sums[column] += getattr(head, field).sum()
+        # p - 1 is 0 where a token is ignored, as its log_prob is.
+        label_probs = num_supervised + head.log_prob.expm1().sum()
+        for column in _ONE_POLICY:
+            sums[column] += label_probs
         sums["num_supervised"] += num_supervised
         sums["num_seen"] += seen
         if head.kept_fraction is not None:

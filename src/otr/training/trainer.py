@@ -52,7 +52,9 @@ class OTRTrainer(ResumableTrainer):
     the mean of each sequence's own mean, without the logits of all tokens ever being held. Each log
     line has, for every objective: loss, nll, entropy, mean_token_accuracy, hit_rate, reward,
     target_weight (means over supervised tokens, in nats where they have a unit), tokens_per_second,
-    peak_memory_mb and num_tokens; and kept_fraction, the share of the head's gradient that was
+    peak_memory_mb and num_tokens. hit_rate and reward are of one policy for all objectives, a draw at
+    temperature 1 that is rewarded 1 if it hits the label and else 0, so that runs compare;
+    rollout_hit_rate and rollout_reward are of the objective's own temperature and rewards; and kept_fraction, the share of the head's gradient that was
     multiplied, where some could be left out. The evaluation loss and NLL are means over tokens too;
     its rollouts are the same at every evaluation.
 

@@ -58,7 +58,7 @@
       const values = rows[point.row];
       tip.replaceChildren(element("strong", "", values[0]));
       for (let column = 1; column < values.length; column++) {
-        if (values[column]) tip.append(element("div", "", `${header[column]}: ${values[column]}`));
+        if (values[column]) tip.append(element("div", "", `${header[column]}: ${values[column].replace(/^-(?=\d)/, "\u2212")}`));
       }
       ring.setAttribute("cx", point.x);
       ring.setAttribute("cy", point.y);
