@@ -19,6 +19,7 @@ from otr.evaluation.comparison import (
 )
 from otr.evaluation.labels import labels_of, title_of
 from otr.evaluation.table import table
+from otr.evaluation.verdicts import NO_VERDICT
 
 LEARNED, KEPT, VALIDATION = "demo/in_domain", "demo/retention", "demo/validation"
 GROUPS = {"in_domain": [LEARNED], "retention": [KEPT]}
@@ -161,7 +162,8 @@ def test_the_first_sentence_says_what_beats_the_untuned_model(tmp_path: Path) ->
     assert first.startswith("Better than the untuned model (50.0): SFT +25.5 (+")
     assert first.endswith(" points; not so OTR")
     one_each = change(tmp_path / "b", 100, sft=(150,), otr=(160,))
-    assert one_each.verdicts()[0].endswith("points, in one run each")
+    assert one_each.verdicts() == [NO_VERDICT]
+    assert one_each.as_json()["untuned_verdict"] is None
 
 
 def test_a_verdict_is_given_out_of_domain_too_also_if_nothing_is_told_apart(
@@ -175,9 +177,12 @@ def test_a_verdict_is_given_out_of_domain_too_also_if_nothing_is_told_apart(
 
 def test_what_only_the_correction_leaves_undecided_says_what_it_would_take(tmp_path: Path) -> None:
     """p below 5 %, above the share of it that the benchmark has."""
-    sft = write_run(tmp_path / "sft", SFT, 0, 100, kept=100)
-    dft = write_run(tmp_path / "dft", DFT, 0, 101, kept=106)
-    difference = compared([sft, dft]).methods[1].difference["retention"]
+    runs = [
+        write_run(tmp_path / f"{method['name']}-{seed}", method, seed, learned, kept=kept)
+        for method, learned, kept in ((SFT, 100, 100), (DFT, 101, 107))
+        for seed in range(3)
+    ]
+    difference = compared(runs).methods[1].difference["retention"]
     assert difference.difference.p_value < 0.05 < difference.p_holm
     assert "after correction for several benchmarks" in difference.verdict
     assert re.search(r"; needs about [\d,]+ questions$", difference.verdict)
@@ -221,20 +226,21 @@ def test_what_cannot_be_told_apart_says_what_it_would_take(tmp_path: Path) -> No
     far_apart = compared(study(tmp_path / "a", [140, 160, 120], [170, 171, 110]))
     assert far_apart.verdicts()[0].endswith(" seeds")
     one_each = compared(study(tmp_path / "b", [100], [104]))
-    assert one_each.verdicts()[0].endswith("in one run each; needs about 610 questions")
+    assert one_each.verdicts() == [NO_VERDICT]
 
 
-def test_one_run_each_is_judged_by_mcnemars_test(tmp_path: Path) -> None:
+def test_one_run_each_is_tested_by_mcnemars_test_and_gives_no_verdict(tmp_path: Path) -> None:
     comparison = compared(study(tmp_path, [100], [107]))
     difference = comparison.as_json()["methods"][1]["difference"]["in_domain"]
     # Seven questions that only one of them got right: 2 / 2^7, of which in-domain may spend 80 %.
     assert difference["p_value"] == pytest.approx(2 / 2**7)
     assert difference["p_holm"] == pytest.approx(2 / 2**7 / 0.8)
-    assert comparison.verdicts()[0].startswith("OTR ahead of SFT by 3.5 points")
-    assert comparison.verdicts()[0].endswith(", in one run each")
-    assert "one seed: verdicts are about these very runs, not about other seeds" in (
-        comparison.warnings
-    )
+    assert difference["verdict"].startswith("OTR and SFT, one run each: no verdict (+3.5 (")
+    much_better = compared(study(tmp_path / "much", [100], [190]))
+    assert much_better.verdicts() == [NO_VERDICT] and much_better.side_verdicts() == []
+    methods = much_better.as_json()["methods"]
+    assert methods[1]["difference"]["in_domain"]["distinguishable"] is False
+    assert "ahead" not in table(much_better)
 
 
 def test_several_benchmarks_make_a_verdict_harder(tmp_path: Path) -> None:
@@ -244,11 +250,9 @@ def test_several_benchmarks_make_a_verdict_harder(tmp_path: Path) -> None:
         write_run(tmp_path / "otr", OTR, 0, 106, kept=106),
     ]
     both = compared(runs)
-    assert [both.methods[1].difference[key].distinguishable for key in GROUPS] == [True, True]
+    assert all(both.methods[1].difference[key].p_holm <= 0.05 for key in GROUPS)
     kept_only = compared([runs[0], write_run(tmp_path / "dft", DFT, 0, 101, kept=106)])
-    assert not kept_only.side_verdicts()
-    words = kept_only.methods[1].difference["retention"].verdict
-    assert words.startswith("DFT and SFT are not distinguishable after correction for several")
+    assert kept_only.methods[1].difference["retention"].p_holm > 0.05
     alone = compared(runs, benchmarks={"in_domain": [LEARNED]})
     assert alone.methods[1].difference["in_domain"].p_holm == pytest.approx(2 / 2**6)
 

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="one seed and learning rate: under a minute, no verdict",
+        help="one seed and learning rate, in about a minute: scores, no verdict",
     )
     parser.add_argument(
         "--rebuild-base",
@@ -61,6 +61,8 @@ def run(arguments: argparse.Namespace) -> int:
     studies = [_study(regime, folder, arguments.quick) for regime in REGIMES]
     comparisons = run_studies(studies)
     _report(folder, [Path(study.output_dir) for study in studies], comparisons)
+    if arguments.quick:
+        print("`otr demo` has three seeds and gives verdicts, in about five minutes.")
     print(f"({time.monotonic() - start:.0f} s)", file=sys.stderr)
     return 1 if any(comparison.failed for comparison in comparisons) else 0
 

@@ -31,7 +31,7 @@ from otr.evaluation.scored_run import (
     run_from_row,
 )
 from otr.evaluation.sweep import Sweep, sweep_of
-from otr.evaluation.verdicts import against_untuned, cut_warnings, warnings_of
+from otr.evaluation.verdicts import NO_VERDICT, against_untuned, cut_warnings, warnings_of
 
 __all__ = ["Comparison", "compare", "comparison_from_results", "read_answered", "read_run"]
 
@@ -68,9 +68,17 @@ class Comparison:
         """Every benchmark once."""
         return list(dict.fromkeys(name for group in self.benchmarks.values() for name in group))
 
+    @property
+    def has_one_run_each(self) -> bool:
+        """Whether all runs have one and the same seed."""
+        return len({run.seed for method in self.methods for run in method.sweep.kept}) == 1
+
     def verdicts(self) -> list[str]:
         """In words: whether training beats the untuned model, if that was scored; and for each method
-        after the first its difference on the in-domain and on the out-of-domain benchmarks."""
+        after the first its difference on the in-domain and on the out-of-domain benchmarks. Where each
+        has one run, that there is no verdict."""
+        if self.has_one_run_each:
+            return [NO_VERDICT]
         first = self.methods[0]
         words = self.untuned_verdict()
         return [
@@ -84,10 +92,11 @@ class Comparison:
         ]
 
     def untuned_verdict(self) -> str | None:
-        """Whether any method beats the untuned model in domain; None if that is not known."""
+        """Whether any method beats the untuned model in domain; None if that is not known, or from
+        one run each."""
         names = self.benchmarks[HEADLINE]
         changes = {each.label: each.change[HEADLINE] for each in self.methods if each.change}
-        if not changes or any(name not in self.untuned for name in names):
+        if self.has_one_run_each or not changes or any(name not in self.untuned for name in names):
             return None
         before = sum(self.untuned[name].accuracy for name in names) / len(names)
         return against_untuned(before, changes)

@@ -55,6 +55,11 @@ class Difference:
 
     variance: Variance
 
+    @property
+    def num_seeds(self) -> int:
+        """How many runs of each method were paired."""
+        return len(self.estimate.by_seed)
+
     def needing(self, level: float) -> "Difference":
         """The same with how many questions or seeds would tell it apart at that level."""
         questions, seeds = self.variance.needed(self.estimate.mean, level)

@@ -6,28 +6,36 @@ from otr.evaluation.statistics import Difference, Estimate
 from otr.evaluation.sweep import Sweep
 from otr.formats import points, rate_text
 
+NO_VERDICT = (
+    "One run each: no verdict, since another seed may turn it round; three seeds or more give one"
+)
+
 _MOST_NAMED = 4
 _MUCH_CUT = 0.2
 
 
 def verdict(label: str, reference: str, difference: Difference, *, distinguishable: bool) -> str:
-    """A paired difference of accuracies in words."""
+    """A paired difference of accuracies in words; no verdict from one run each."""
     mean = difference.estimate.mean
     low, high = difference.estimate.interval_95
-    ending = ", in one run each" if len(difference.estimate.by_seed) == 1 else ""
+    if difference.num_seeds == 1:
+        return (
+            f"{label} and {reference}, one run each: no verdict ("
+            f"{interval(difference.estimate, signed=True)} points on these questions)"
+        )
     if distinguishable:
         direction = "ahead of" if mean > 0 else "behind"
         ends = (low, high) if mean > 0 else (-high, -low)
         return (
             f"{label} {direction} {reference} by {points(abs(mean))} points "
-            f"(95 % interval {points(ends[0])} to {points(ends[1])}){ending}"
+            f"(95 % interval {points(ends[0])} to {points(ends[1])})"
         )
     corrected = low > 0 or high < 0
     return (
         f"{label} and {reference} are not distinguishable"
         f"{' after correction for several benchmarks' if corrected else ''}: "
         f"{points(mean, signed=True)} points "
-        f"({points(low, signed=True)} to {points(high, signed=True)}){ending}{_needed(difference)}"
+        f"({points(low, signed=True)} to {points(high, signed=True)}){_needed(difference)}"
     )
 
 
@@ -36,16 +44,15 @@ def against_untuned(untuned: float, changes: Mapping[str, Estimate]) -> str:
     interval lies above 0."""
     better = {label: each for label, each in changes.items() if each.interval_95[0] > 0}
     best_first = sorted(better or changes, key=lambda label: -changes[label].mean)
-    ending = ", in one run each" if any(len(c.by_seed) == 1 for c in changes.values()) else ""
     named = list(changes) if len(changes) <= _MOST_NAMED else best_first
     named = [label for label in named if label in (better or changes)][:_MOST_NAMED]
     clauses = ", ".join(f"{label} {interval(changes[label], signed=True)}" for label in named)
     more = len(better or changes) - len(named)
     clauses += f" and {more} others" if more else ""
     if not better:
-        return f"No objective beats the untuned model ({points(untuned)}): {clauses} points{ending}"
+        return f"No objective beats the untuned model ({points(untuned)}): {clauses} points"
     rest = [label for label in changes if label not in better]
-    words = f"Better than the untuned model ({points(untuned)}): {clauses} points{ending}"
+    words = f"Better than the untuned model ({points(untuned)}): {clauses} points"
     if not rest:
         return words
     return (
@@ -86,10 +93,10 @@ def warnings_of(sweeps: Sequence[Sweep], num_differences: int) -> list[str]:
         found.append(
             f"{sweeps[0].label}: every run failed, so there is nothing to compare others with"
         )
-    num_seeds = min((len(sweep.kept) for sweep in sweeps if sweep.kept), default=0)
-    if num_seeds == 1:
-        found.append("one seed: verdicts are about these very runs, not about other seeds")
-    elif num_seeds == 2:
+    num_seeds = {len(sweep.kept) for sweep in sweeps} - {0}
+    if 1 in num_seeds and len(num_seeds) > 1:
+        found.append("some methods have one run: their intervals do not cover other seeds")
+    elif 2 in num_seeds:
         found.append("two seeds say little about others: intervals are very wide; take five")
     if num_differences > 2:
         found.append(

@@ -203,13 +203,15 @@ def _lines(results: dict[str, Any]) -> list[str]:
     found = []
     if known:
         words = results.get("untuned_verdict") or ""
-        beaten = "" if words.startswith("Better") else ": beaten by none"
+        beaten = ": beaten by none" if words.startswith("No ") else ""
         found.append(f"untuned {points(sum(known) / len(known))}{beaten}")
     for method in others:
         difference = method["difference"].get("in_domain")
         if difference is not None:
             word = "even with"
-            if difference["distinguishable"]:
+            if len(difference["by_seed"]) == 1:
+                word = "minus"
+            elif difference["distinguishable"]:
                 word = "ahead of" if difference["mean"] > 0 else "behind"
             low, high = (points(end, signed=True) for end in difference["interval_95"])
             mean = points(difference["mean"], signed=True)

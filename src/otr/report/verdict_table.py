@@ -15,7 +15,8 @@ class Cell:
     """One method on one group of benchmarks."""
 
     kind: str
-    """`ahead`, `even` or `behind` the first method; empty if it is not compared with it."""
+    """`ahead`, `even` or `behind` the first method, `one run` if there is no more of each; empty if it
+    is not compared with it."""
 
     words: str
     """What is to be seen first."""
@@ -66,7 +67,7 @@ def part_of(results: Results, groups: Sequence[str], *, title: str = "", link: s
         link=link,
         rows=rows,
         remark=str(results.get("untuned_verdict") or "").partition(":")[0] if title else "",
-        note="One run each: about these very runs, not about other seeds." if seeds == {1} else "",
+        note="One run each: no verdict." if seeds == {1} else "",
     )
 
 
@@ -79,7 +80,9 @@ def _cell(method: Results, group: str, is_first: bool) -> Cell:
     if is_first or difference is None:
         return Cell(kind="", words=score, interval=interval)
     mean, word = difference["mean"], "even"
-    if difference["distinguishable"]:
+    if len(difference["by_seed"]) == 1:
+        word = "one run"
+    elif difference["distinguishable"]:
         word = "ahead" if mean > 0 else "behind"
     return Cell(
         kind=word,
