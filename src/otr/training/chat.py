@@ -14,6 +14,7 @@ from otr.training.conversation import Conversation
 from otr.training.generation_marks import marked_rendering, marks_turns
 from otr.training.left_out import check_answer, left_out_of
 from otr.training.rendering import Rendering, Span
+from otr.training.unlearned import unlearned_spans
 
 
 def chat_renderings(
@@ -77,6 +78,7 @@ def _renderings(conversation: Conversation, tokenizer: PreTrainedTokenizerBase) 
         rendering = Rendering(
             text=whole,
             spans=tuple(span for _, _, span in together),
+            unlearned=tuple(unlearned_spans(conversation, last, whole, tokenizer)),
             origin=conversation.origin,
             left_out=frozenset(left_out),
         )

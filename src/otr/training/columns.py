@@ -14,6 +14,7 @@ SHAREGPT = "conversations"
 ALPACA = ("instruction", "input", "output")
 PAIRS = (("prompt", "completion"), ("question", "answer"))
 SYSTEM = "system"
+VARIABLES = "chat_template_kwargs"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,13 +31,15 @@ class Columns:
     messages: str = ""
     tools: str = ""
     system: str = ""
+    variables: str = ""
+    """The chat template's, which each row may have of its own."""
     text: str = ""
 
     @property
     def used(self) -> tuple[str, ...]:
         """All columns that are read."""
-        names = (*self.prompt, self.completion, self.messages, self.tools, self.system, self.text)
-        return tuple(name for name in names if name)
+        names = (*self.prompt, self.completion, self.messages, self.tools, self.system)
+        return tuple(name for name in (*names, self.variables, self.text) if name)
 
 
 def columns(rows: Sequence[Row], data: Data) -> Columns:
@@ -68,6 +71,7 @@ def columns(rows: Sequence[Row], data: Data) -> Columns:
             completion=found.completion,
             tools=data.tools if data.tools in present else "",
             system=SYSTEM if SYSTEM in present else "",
+            variables=VARIABLES if VARIABLES in present else "",
         )
     return found
 

@@ -1,5 +1,7 @@
 """Rendered text as token ids and labels."""
 
+import os
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -175,6 +177,7 @@ def _example(
     if rendering.adds_begin and ids[: len(encoder.begin)] != encoder.begin:
         ids = encoder.begin + ids
         spans = [(start + len(encoder.begin), end + len(encoder.begin)) for start, end in spans]
+    holes = _holes(rendering, ids, spans, encoder)
     if rendering.adds_end:
         end_id = encoder.tokenizer.eos_token_id
         assert spans[-1][1] == len(ids) and isinstance(end_id, int)
@@ -184,6 +187,8 @@ def _example(
     labels = np.full_like(input_ids, IGNORED)
     for start, end in spans:
         labels[start:end] = input_ids[start:end]
+    for start, end in holes:
+        labels[start:end] = IGNORED
     last = ids[spans[-1][1] - 1]
     return Example(
         input_ids=input_ids,
@@ -212,3 +217,45 @@ def _check_answers(
             )
         has_unknown = True
     return has_unknown
+
+
+def _holes(
+    rendering: Rendering, ids: list[int], spans: list[tuple[int, int]], encoder: Encoder
+) -> list[tuple[int, int]]:
+    """The tokens of answers that hold a character that is not learned.
+
+    Raises: UserError naming the row if the tokens of such an answer do not decode to it.
+    """
+    holes = []
+    for (start, end), (first, last) in zip(rendering.spans, spans, strict=True):
+        within = [
+            (max(left, start) - start, min(right, end) - start)
+            for left, right in rendering.unlearned
+            if max(left, start) < min(right, end)
+        ]
+        if not within:
+            continue
+        answer, tokens = rendering.text[start:end], ids[first:last]
+        whole = encoder.decode(tokens)
+        # Some tokenizers leave out a blank at the beginning of what they decode.
+        blanks = len(answer) - len(whole)
+        if not answer.endswith(whole) or answer[: max(blanks, 0)].strip():
+            raise UserError(
+                f"{rendering.origin}: the tokens of an answer that is learned in part decode to "
+                f"{whole[:60]!r}, not to {answer[:60]!r}, so the part cannot be found; mark the "
+                "whole turn"
+            )
+
+        def decoded(number: int, tokens: list[int] = tokens, answer: str = answer[blanks:]) -> int:
+            """Characters of the answer that its first tokens hold whole."""
+            text = encoder.decode(tokens[:number])
+            return len(os.path.commonprefix([text, answer]))
+
+        numbers = range(len(tokens) + 1)
+        for left, right in within:
+            begin = bisect_left(numbers, left - blanks, key=decoded)
+            # The token that ends after the hole begins holds some of it.
+            begin -= begin > 0 and decoded(begin) > left - blanks
+            stop = min(bisect_left(numbers, right - blanks, key=decoded), len(tokens))
+            holes.append((first + begin, first + stop))
+    return holes
