@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from otr.lm_head import IGNORED
 from otr.terminal import visible
+from otr.training.marks import looks_like_a_mark
 from otr.training.tokens import TokenReport
 
 if TYPE_CHECKING:
@@ -55,8 +56,26 @@ class Audit:
             (report.tools_left_out, "the chat template leaves out tools"),
             (report.messages_left_out, "the chat template leaves out messages"),
             (report.double_begin, "two begin tokens; remove the one in the data"),
+            (
+                report.negative,
+                "`label` or `kto_tag` is false, so it is a bad answer, and would be learned as a good "
+                "one; remove it from the data, or set data.ignore",
+            ),
+            (
+                report.context_left_out,
+                "has a `history` or system text that is not read, so that the answer would be learned "
+                "without it; write conversations, name the column in data.prompt, or in data.ignore",
+            ),
         )
-        return tuple(_counted(rows, what) for rows, what in lost if rows)
+        return (
+            *(_counted(rows, what) for rows, what in lost if rows),
+            *(
+                f"{_unread(key, rows)}, though it is named like a mark of what is not to be learned; "
+                "write one that docs/data.md lists, or set data.ignore"
+                for key, rows in report.unread.items()
+                if looks_like_a_mark(key.partition(": ")[2])
+            ),
+        )
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -67,10 +86,22 @@ class Audit:
             (report.cut, f"cut to training.max_length={report.max_length}"),
             (report.split, "split, since the template rewrites earlier turns"),
             (report.duplicates, "exact copy of an earlier one, kept"),
+            (report.masked, "left out, since a column marks it as not learned"),
+            (
+                report.nulls_left_out,
+                "nulls in tools or arguments left out, since this format does not tell them from "
+                "missing fields; write tools and arguments as JSON text, or the data as .jsonl, to "
+                "keep them",
+            ),
         )
         notes = [_counted(rows, what) for rows, what in known if rows]
         if report.ignored_columns:
             notes.append(f"columns not used: {visible(', '.join(report.ignored_columns))}")
+        notes += [
+            _unread(key, rows)
+            for key, rows in report.unread.items()
+            if not looks_like_a_mark(key.partition(": ")[2])
+        ]
         others = {token: n for token, n in report.end_tokens.items() if token != self.end_token}
         for token, number in others.items():
             notes.append(
@@ -189,3 +220,13 @@ def _counted(rows: Sequence[str], what: str) -> str:
     """The first of the rows stands for all; a row that was split counts once an example."""
     noun = "example" if len(rows) == 1 else "examples"
     return f"{len(rows)} {noun}: {what} (first: {visible(rows[0])})"
+
+
+def _unread(key: str, rows: Sequence[str]) -> str:
+    """A key that is not read: `name` of a turn, in so many rows."""
+    owner, _, name = key.partition(": ")
+    noun = "row" if len(rows) == 1 else "rows"
+    return (
+        f"{visible(name)!r} of a {owner} is not read, in {len(rows)} {noun} (first: "
+        f"{visible(rows[0])})"
+    )

@@ -13,6 +13,7 @@ from otr.errors import UserError
 MARKS = {
     "loss_weight": False,
     "weight": False,
+    "sample_weight": False,
     "train": False,
     "training": False,
     "trainable": False,
