@@ -108,7 +108,7 @@ def _detail(detail: Any, length: int, where: str) -> tuple[int, int, bool]:
     values = detail if isinstance(detail, dict) else {}
     begin, last, train = (values.get(key) for key in ("begin_offset", "end_offset", "train"))
     is_valid = all(type(offset) is int for offset in (begin, last)) and train in (0, 1)
-    if not is_valid or not 0 <= begin <= last < length:  # pyright: ignore[reportOperatorIssue]
+    if not is_valid or not 0 <= begin <= last < length:  # pyright: ignore[reportOptionalOperand]
         raise UserError(
             f"{where}: a mark on characters is {str(detail)[:80]!r}; give begin_offset and "
             f"end_offset, the last character included, from 0 to {length - 1}, and train: true "
