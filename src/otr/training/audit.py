@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from otr.demo.tokenizer import CHAT_TEMPLATE
 from otr.lm_head import IGNORED
+from otr.pretrained import special_texts
 from otr.terminal import visible
 from otr.training.marks import looks_like_a_mark
 from otr.training.tokens import TokenReport
@@ -34,6 +36,8 @@ class Audit:
     """The tokenizer's end token; empty if it has none."""
     pad_is_end: bool
     """Whether padding and the end token are the same; the end token is learned all the same."""
+    template_unused: bool
+    """Whether the model has a chat template, and the data are plain prompts and completions."""
     first: tuple[tuple[bool, str], ...]
     """The first example: stretches of text, and whether each is learned."""
 
@@ -109,6 +113,12 @@ class Audit:
                 f"{visible(self.end_token) or '(none)'}: generation has to stop at "
                 f"{visible(token)} too"
             )
+        if self.template_unused:
+            notes.append(
+                "the model has a chat template, which plain prompts and completions do not use; to "
+                "train it as a chat asks it, write conversations: a column `messages` with role and "
+                "content (docs/data.md)"
+            )
         if self.pad_is_end:
             notes.append("padding is the end token; the end token is learned all the same")
         return tuple(notes)
@@ -139,13 +149,25 @@ def audit(dataset: "Dataset", report: TokenReport, tokenizer: PreTrainedTokenize
     # The nearest real length, so that the numbers are those of examples.
     quantiles = np.percentile(lengths, QUANTILES, method="nearest")
     first = dataset[0]
+    shown = tuple(stretches(first["input_ids"], first["labels"], tokenizer))
     return Audit(
         report=report,
         quantiles=tuple(int(length) for length in quantiles),
         end_token=end if isinstance(end, str) else "",
         pad_is_end=end is not None and tokenizer.pad_token == end,
-        first=tuple(stretches(first["input_ids"], first["labels"], tokenizer)),
+        template_unused=report.kind == "completion" and _lacks_template(shown, tokenizer),
+        first=shown,
     )
+
+
+def _lacks_template(shown: Sequence[tuple[bool, str]], tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a tokenizer has a chat template, and a prompt does not look rendered by one."""
+    # The embedded model is a base model all the same.
+    if tokenizer.chat_template in (None, CHAT_TEMPLATE):
+        return False
+    words = set(special_texts(tokenizer)) - {tokenizer.bos_token, tokenizer.eos_token}
+    prompts = [text for is_learned, text in shown if not is_learned]
+    return not any(word in text for text in prompts for word in words)
 
 
 def audit_lines(
