@@ -296,7 +296,11 @@ def test_a_row_whose_column_says_so_is_left_out(row, mark):
     found = audited([row, row | mark, row | dict.fromkeys(mark)])
     assert found.report.masked == ("a.jsonl, line 2",) and found.report.num_examples == 2
     assert found.problems == ()
-    (note,) = [note for note in found.notes if "marks it as not learned (first: a.jsonl" in note]
+    assert (
+        "1 example: left out, since a column marks it as not learned (first: a.jsonl, line 2)"
+        in (found.notes)
+    )
+    assert not any("columns not used" in note for note in found.notes)
     ignored = audited([row, row | mark], ignore=list(mark))
     assert ignored.report.num_examples == 2 and ignored.report.masked == ()
 
@@ -307,6 +311,7 @@ def test_a_row_whose_column_says_so_is_left_out(row, mark):
 def test_a_column_that_merely_has_a_marks_name_leaves_no_row_out(values):
     found = audited([PAIR | values, PAIR])
     assert found.report.num_examples == 2 and found.problems == ()
+    assert found.report.ignored_columns == (tuple(values))
 
 
 @pytest.mark.parametrize(

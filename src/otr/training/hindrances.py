@@ -72,9 +72,10 @@ def _coarse_weights(trainer: OTRTrainer) -> str:
         return ""
     name = str(coarse[0].dtype).removeprefix("torch.")
     return (
-        f"{share:.1%} of the {name} weights stay as they are in a step: AdamW's, of "
-        f"{arguments.learning_rate:g}, is less than half of the distance to the next {name} number; "
-        "load them in float32 and set training.bf16: true, or train an adapter (lora)"
+        f"a step of AdamW at training.learning_rate={arguments.learning_rate:g} leaves {share:.1%} of "
+        f"the {name} weights as they are: it is less than half of the distance to the next {name} "
+        "number; load them in float32 (training.model_init_kwargs) and set training.bf16: true, or "
+        "train an adapter (lora)"
     )
 
 

@@ -57,6 +57,15 @@ def other_columns(present: Sequence[str], found: Columns, ignored: Sequence[str]
     )
 
 
+def followed(rows: Sequence[Row], others: OtherColumns) -> tuple[str, ...]:
+    """The columns that hold marks, rather than anything else of the same name."""
+    return tuple(
+        name
+        for name in others.marks
+        if any(_mark(name, row.values.get(name)) is not None for row in rows)
+    )
+
+
 def is_learned(row: Row, others: OtherColumns) -> bool:
     """Whether a row is learned, which it is unless a column says otherwise.
 

@@ -17,6 +17,7 @@ from otr.training.encoding import Encoder, Example, encoded
 from otr.training.rendering import Rendering, plain_rendering
 from otr.training.row_marks import (
     OtherColumns,
+    followed,
     has_context,
     is_learned,
     is_negative,
@@ -127,7 +128,9 @@ def tokenized_dataset(
     found = columns(rows, data)
     fates = _Fates()
     present = list(dict.fromkeys(name for row in rows for name in row.values))
-    learned = _learned_rows(rows, found, other_columns(present, found, data.ignore), fates)
+    others = other_columns(present, found, data.ignore)
+    used = (*found.used, *followed(rows, others))
+    learned = _learned_rows(rows, found, others, fates)
     renderings = _renderings(learned, found, data, tokenizer, fates)
     encoder = Encoder(tokenizer)
     examples = [
@@ -156,7 +159,7 @@ def tokenized_dataset(
         lengths=tuple(len(example.input_ids) for example in examples),
         max_length=max_length,
         end_tokens=dict(Counter(e.end_token for e in kept if e.end_token)),
-        ignored_columns=tuple(name for name in present if name not in found.used),
+        ignored_columns=tuple(name for name in present if name not in used),
         unread={name: tuple(origins) for name, origins in sorted(fates.unread.items())},
         **{name: fates.rows(name) for name in FATES},
     )
