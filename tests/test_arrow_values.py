@@ -109,3 +109,15 @@ def test_a_json_field_within_an_object_is_decoded(tmp_path):
     dataset.to_parquet(str(tmp_path / "a.parquet"))
     (row,) = read_rows(str(tmp_path / "a.parquet"))
     assert row.values == values and row.nulls_left_out == frozenset()
+
+
+def test_text_that_is_no_json_stays_text(tmp_path):
+    features = {"features": {"a": {"_type": "Json", "decode": True}}}
+    metadata = {b"huggingface": json.dumps({"info": features}).encode()}
+    table = pyarrow.Table.from_pylist([{"a": "{"}, {"a": '{"b": null}'}])
+    pyarrow.parquet.write_table(table.replace_schema_metadata(metadata), tmp_path / "a.parquet")
+    rows = read_rows(str(tmp_path / "a.parquet"))
+    assert [row.values["a"] for row in rows] == ["{", {"b": None}]
+    odd = table.replace_schema_metadata({b"huggingface": b"[1"})
+    pyarrow.parquet.write_table(odd, tmp_path / "a.parquet")
+    assert read_rows(str(tmp_path / "a.parquet"))[0].values == {"a": "{"}

@@ -50,7 +50,10 @@ def row_values(
 def _restored(value: Any, feature: Any, decodes: bool, path: _Path, left_out: set[str]) -> Any:
     is_typed = isinstance(feature, dict) and isinstance(feature.get("_type"), str)
     if is_typed and feature["_type"] == "Json":
-        return json.loads(value) if decodes and isinstance(value, str) else value
+        if decodes and isinstance(value, str):
+            with suppress(ValueError, RecursionError):
+                return json.loads(value)
+        return value
     if isinstance(value, dict):
         kept = {}
         for key, item in value.items():

@@ -1,7 +1,7 @@
 """What of a model its own settings keep from being learned: weights too coarse for a step, and an end
 token that an adapter leaves frozen.
 
-V is the size of the vocabulary, D the width.
+V is the size of the vocabulary, D the width, R some rows.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,6 +20,8 @@ _WARNED_SHARE = 0.1
 # Rows of unused tokens are zero, or copies of one another up to the noise of their start.
 _SAME = 1e-3
 _NEAREST = 8
+_ROWS = 8192
+"""Rows of the head that are float32 at once."""
 
 
 def hindrances(
@@ -106,15 +108,18 @@ def looks_untrained(weight_VD: Tensor, number: int) -> bool:
     """Whether a token's row of the head is zero or a copy of another's, as rows are that no text has
     trained."""
     with torch.no_grad():
-        table_VD = weight_VD.detach().float()
-        row_D = table_VD[number]
-        norms_V = table_VD.norm(dim=1)
+        row_D = weight_VD[number].float()
+        norms, distances = [], []
+        for rows_RD in weight_VD.detach().split(_ROWS):
+            rows_RD = rows_RD.float()
+            norms.append(rows_RD.norm(dim=1))
+            # The difference of large numbers is inexact, so that it only picks who is looked at.
+            distances.append(norms[-1].square() - 2 * (rows_RD @ row_D))
+        norms_V, distances_V = torch.cat(norms), torch.cat(distances)
         usual = norms_V.median()
         if norms_V[number] <= _SAME * usual:
             return True
-        # The difference of large numbers is inexact, so that it only picks who is looked at.
-        distances_V = norms_V.square() - 2 * (table_VD @ row_D)
         distances_V[number] = torch.inf
         nearest = distances_V.topk(min(_NEAREST, len(distances_V) - 1), largest=False).indices
-        gaps = (table_VD[nearest] - row_D).norm(dim=1)
+        gaps = (weight_VD[nearest].float() - row_D).norm(dim=1)
         return bool((gaps <= _SAME * usual).any())

@@ -28,8 +28,8 @@ ROLES = {
     **dict.fromkeys(("system", "developer"), "system"),
     **dict.fromkeys(("user", "human"), "user"),
     **dict.fromkeys(("assistant", "gpt", "model", "bot", "chatgpt"), "assistant"),
-    "function_call": "assistant",
-    **dict.fromkeys(("tool", "observation", "function", "ipython"), "tool"),
+    **dict.fromkeys(("function_call", "tool_call"), "assistant"),
+    **dict.fromkeys(("tool", "tool_response", "observation", "function", "ipython"), "tool"),
 }
 CONTENT = ("content", "value", "text")
 REASONING = ("reasoning_content", "reasoning", "thinking")
@@ -81,7 +81,7 @@ def turn_of(turn: Any, where: str) -> Turn:
     content = turn.get(content_key)
     part_marks: list[bool | None] = []
     unlearned: tuple[Stretch, ...] = ()
-    if name == "function_call":
+    if name in ("function_call", "tool_call"):
         message: Message = {"role": role, "content": ""}
         message["tool_calls"] = _calls(parsed(content, where), read)
         read.leave("turn", turn, {"role", "from", content_key})
