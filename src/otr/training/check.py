@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from otr.errors import UserError
 from otr.training.audit import Audit, audit, audit_lines
@@ -77,7 +78,7 @@ def check(run: Run, folder: str, *, with_model: bool = True) -> Check:
     except ValueError as error:
         raise UserError(str(error)) from None
     lengths = [len(row) for row in prepared.train_dataset["input_ids"]]
-    end_ids = [prepared.tokenizer.convert_tokens_to_ids(token) for token in report.end_tokens]
+    end_ids: Any = prepared.tokenizer.convert_tokens_to_ids(list(report.end_tokens))
     seen = outlook(trainer, end_ids)
     return Check(
         audit=found,

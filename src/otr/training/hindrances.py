@@ -90,7 +90,8 @@ def _frozen_end_token(
     if weight_VD.requires_grad or not is_adapted or weight_VD.numel() == 0 or not end_tokens:
         return ""
     token = max(end_tokens, key=lambda name: end_tokens[name])
-    number = trainer.processing_class.convert_tokens_to_ids(token)  # pyright: ignore
+    tokenizer: Any = trainer.processing_class
+    number = tokenizer.convert_tokens_to_ids(token)
     if looks_untrained(weight_VD, number):
         why = "its row of the head looks untrained"
     elif end_prob is not None and end_prob < 1 / len(weight_VD):

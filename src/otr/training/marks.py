@@ -105,16 +105,17 @@ def unlearned_by(details: list[Any], content: str, where: str) -> tuple[Stretch,
 
 
 def _detail(detail: Any, length: int, where: str) -> tuple[int, int, bool]:
-    values = detail if isinstance(detail, dict) else {}
-    begin, last, train = (values.get(key) for key in ("begin_offset", "end_offset", "train"))
+    values: dict[str, Any] = detail if isinstance(detail, dict) else {}
+    names = ("begin_offset", "end_offset", "train")
+    begin, last, train = (values.get(key, -1) for key in names)
     is_valid = all(type(offset) is int for offset in (begin, last)) and train in (0, 1)
-    if not is_valid or not 0 <= begin <= last < length:  # pyright: ignore[reportOptionalOperand]
+    if not is_valid or not 0 <= begin <= last < length:
         raise UserError(
             f"{where}: a mark on characters is {str(detail)[:80]!r}; give begin_offset and "
             f"end_offset, the last character included, from 0 to {length - 1}, and train: true "
             "or false"
         )
-    return begin, last + 1, bool(train)  # pyright: ignore[reportReturnType, reportOptionalOperand]
+    return begin, last + 1, bool(train)
 
 
 def _stretches(field: str, learned: bytearray) -> tuple[Stretch, ...]:
