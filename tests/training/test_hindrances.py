@@ -21,7 +21,7 @@ END = {"<end>": 64}
 LORA = {"r": 4, "target_modules": ["q_proj"], "task_type": "CAUSAL_LM"}
 
 
-def trainer(folder: Path, inner: Any = None, *, rows: Any = None, **settings: Any) -> OTRTrainer:
+def trainer(folder: Path, inner: Any = None, *, rows: Any = None, **settings: Any) -> Any:
     lora = settings.pop("lora", None)
     return OTRTrainer(
         model=model() if inner is None else inner,
@@ -82,7 +82,7 @@ def test_weights_that_a_step_moves_or_that_are_not_trained_are_no_warning(
 
 
 def with_row(row: Any) -> Any:
-    made = model()
+    made: Any = model()
     with torch.no_grad():
         made.get_output_embeddings().weight[120] = row(made.get_output_embeddings().weight)
     return made
@@ -116,7 +116,8 @@ def test_an_end_token_less_probable_than_any_is_warned_of_if_it_is_frozen(tmp_pa
 
 
 def test_rows_that_differ_look_trained():
-    weight = model().get_output_embeddings().weight
+    made: Any = model()
+    weight = made.get_output_embeddings().weight
     assert not any(looks_untrained(weight, number) for number in range(0, VOCABULARY, 10))
 
 
@@ -127,7 +128,7 @@ def test_the_outlook_gives_the_end_tokens_probability(tmp_path):
     looked_at = trainer(tmp_path, rows=rows)
     found = outlook(looked_at, [120])
     probs = []
-    for row in rows:
+    for row in rows.to_list():
         logits = looked_at.model(torch.tensor([row["input_ids"]])).logits[0, -2]
         probs.append(float(logits.double().softmax(-1)[120]))
     assert found.num_ends == len(rows)
