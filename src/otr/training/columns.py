@@ -46,12 +46,14 @@ def columns(rows: Sequence[Row], data: Data) -> Columns:
     """The columns that the configuration names, or else those the data is recognised by.
 
     `messages`, `conversations` (ShareGPT), `instruction`, `input` and `output` (Alpaca),
-    `prompt` and `completion`, `question` and `answer`, `text` are recognised, in this order.
+    `prompt` and `completion`, `question` and `answer`, `text` are recognised, in this order. Columns
+    that `data.ignore` names are as if they were not there.
 
     Raises: UserError if the settings contradict each other, a named column is missing, or
     nothing is recognised.
     """
-    present = list(dict.fromkeys(name for row in rows for name in row.values))
+    names = dict.fromkeys(name for row in rows for name in row.values)
+    present = [name for name in names if name not in data.ignore]
     found = _named(data) or _recognised(present, rows[0].origin)
     for name in found.used:
         _require(name, present, rows[0].origin)
