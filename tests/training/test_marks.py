@@ -156,6 +156,27 @@ def test_no_token_that_holds_some_of_a_part_that_is_left_out_is_learned(make):
     assert text.endswith(f"kept{tokenizer.eos_token}") and "</think>" in text
 
 
+def test_a_blank_that_is_left_out_does_not_take_the_word_it_is_joined_to():
+    tokenizer = byte_level(chat_models.PLAIN)
+    (word,) = tokenizer.encode(" weather", add_special_tokens=False)
+    for left_out, kept in (("The ", "weather"), ("The", " weather"), ("The sunny ", "weather")):
+        parts = [
+            {"type": "text", "text": left_out, "train": False},
+            {"type": "text", "text": f"{kept} is"},
+        ]
+        row = {"messages": turns({"weight": 0}, {"content": parts})}
+        ((_, ids),) = tokenized([row], tokenizer)[0]
+        assert ids[0] == word and tokenizer.decode(ids) == f" weather is{END}"
+    # A word that is left out takes the token with it.
+    parts = [{"text": "The wea", "train": False}, {"text": "ther is"}]
+    row = {"messages": turns({"weight": 0}, {"content": parts})}
+    assert learned([row], tokenizer) == [f" is{END}"]
+    # Blanks that have a token of their own are left out.
+    parts = [{"text": "The", "train": True}, {"text": "\n\n", "train": False}, {"text": "weather"}]
+    row = {"messages": turns({"weight": 0}, {"content": parts})}
+    assert learned([row], tokenizer) == [f"Theweather{END}"]
+
+
 def test_blanks_that_a_template_strips_do_not_shift_what_is_left_out():
     parts = [
         {"type": "text", "text": "\n Left out", "train": False},

@@ -2,7 +2,7 @@
 
 import os
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -222,7 +222,7 @@ def _check_answers(
 def _holes(
     rendering: Rendering, ids: list[int], spans: list[tuple[int, int]], encoder: Encoder
 ) -> list[tuple[int, int]]:
-    """The tokens of answers that hold a character that is not learned.
+    """The tokens of answers that hold some of what is not learned, more than a blank.
 
     Raises: UserError naming the row if the tokens of such an answer do not decode to it.
     """
@@ -246,16 +246,27 @@ def _holes(
                 "whole turn"
             )
 
-        def decoded(number: int, tokens: list[int] = tokens, answer: str = answer[blanks:]) -> int:
+        def known(number: int, tokens: list[int] = tokens, text: str = answer[blanks:]) -> int:
             """Characters of the answer that its first tokens hold whole."""
-            text = encoder.decode(tokens[:number])
-            return len(os.path.commonprefix([text, answer]))
+            return len(os.path.commonprefix([encoder.decode(tokens[:number]), text]))
 
-        numbers = range(len(tokens) + 1)
         for left, right in within:
-            begin = bisect_left(numbers, left - blanks, key=decoded)
-            # The token that ends after the hole begins holds some of it.
-            begin -= begin > 0 and decoded(begin) > left - blanks
-            stop = min(bisect_left(numbers, right - blanks, key=decoded), len(tokens))
+            hole = max(left - blanks, 0), right - blanks
+            begin, stop = _hole(hole, answer[blanks:], len(tokens), known)
             holes.append((first + begin, first + stop))
     return holes
+
+
+def _hole(
+    characters: tuple[int, int], text: str, num_tokens: int, known: Callable[[int], int]
+) -> tuple[int, int]:
+    """The tokens that hold some of a text's characters, those apart that hold blanks of them at most:
+    most tokenizers join a blank to the word that follows it."""
+    left, right = characters
+    begin = bisect_left(range(num_tokens), left, key=known)
+    # The token that ends after the first character holds some of what is left out.
+    begin -= begin > 0 and bool(text[left : min(known(begin), right)].strip())
+    stop = bisect_left(range(num_tokens), right, key=known)
+    if known(stop) > right and not text[max(known(stop - 1), left) : right].strip():
+        stop -= 1
+    return begin, max(begin, stop)
