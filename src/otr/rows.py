@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from otr.arrow_values import features_of, row_values
 from otr.errors import UserError, file_suggestion, first_line, suggestion
 from otr.runs import read_as
 
@@ -22,6 +23,9 @@ class Row:
 
     values: dict[str, Any]
     origin: str
+    nulls_left_out: frozenset[str] = frozenset()
+    """Nested fields whose null was left out, since it may be a missing field's:
+    `tools.parameters.default`."""
 
 
 def read_rows(
@@ -181,10 +185,12 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             number = 0
+            values_of = row_values(features_of(file.schema_arrow.metadata), decodes=True)
             for batch in file.iter_batches(batch_size=1024):
                 for values in batch.to_pylist():
                     number += 1
-                    yield Row(_without_nulls(values), f"{path}, row {number}")
+                    kept, left_out = values_of(values)
+                    yield Row(kept, f"{path}, row {number}", left_out)
     except pyarrow.ArrowException as error:
         raise UserError(f"{path}: not a readable parquet file: {error}") from None
 
@@ -261,18 +267,8 @@ def hub_rows(
 
 
 def _dataset_rows(dataset: Any, name: str) -> Iterator[Row]:
+    features = getattr(dataset, "features", None)
+    values_of = row_values(features.to_dict() if features else {}, decodes=False)
     for number, values in enumerate(dataset, start=1):
-        yield Row(_without_nulls(values), f"{name}, row {number}")
-
-
-def _without_nulls(values: dict[str, Any]) -> dict[str, Any]:
-    """The row with the null fields of nested objects left out, its own null columns kept."""
-    return {key: _pruned(value) for key, value in values.items()}
-
-
-def _pruned(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _pruned(item) for key, item in value.items() if item is not None}
-    if isinstance(value, list):
-        return [_pruned(item) for item in value]
-    return value
+        kept, left_out = values_of(values)
+        yield Row(kept, f"{name}, row {number}", left_out)

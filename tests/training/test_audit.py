@@ -2,6 +2,7 @@
 
 import pytest
 
+from otr.demo.tokenizer import CHAT_TEMPLATE
 from otr.rows import Row, read_rows
 from otr.terminal import visible
 from otr.training.audit import audit, audit_lines
@@ -158,3 +159,28 @@ def test_real_conversations_are_audited():
     # This template has no place for tools.
     assert len(found.problems) == 1 and "leaves out tools" in found.problems[0]
     assert all(line.isprintable() for line in audit_lines(found))
+
+
+@pytest.mark.parametrize(
+    ("row", "template", "is_noted"),
+    [
+        (PAIRS[0], chat_models.PLAIN, True),
+        (PAIRS[0], None, False),
+        (PAIRS[0], CHAT_TEMPLATE, False),
+        ({"text": "a"}, chat_models.PLAIN, False),
+        # Rendered by somebody already.
+        (
+            {"prompt": "<|im_start|>user\na<|im_end|>\n", "completion": "b"},
+            chat_models.PLAIN,
+            False,
+        ),
+    ],
+    ids=["plain", "no template", "embedded", "text", "rendered"],
+)
+def test_plain_rows_for_a_chat_model_are_noted_with_the_way_to_use_its_template(
+    row, template, is_noted
+):
+    tokenizer = byte_level(chat_models.PLAIN)
+    tokenizer.chat_template = template
+    said = [note for note in audited([row], tokenizer).notes if "chat template" in note]
+    assert len(said) == is_noted and all("write conversations" in note for note in said)

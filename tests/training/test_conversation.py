@@ -108,6 +108,19 @@ def test_sharegpt_turns_and_json_tools_become_openai_ones():
     assert found.supervised == (1, 3)
 
 
+def test_ms_swifts_calls_and_responses_are_assistant_and_tool_turns():
+    turns = [
+        CANONICAL[1],
+        {"role": "tool_call", "content": BARE},
+        {"role": "tool_response", "content": "sunny"},
+        CANONICAL[4],
+    ]
+    call = {key: CANONICAL[2][key] for key in ("role", "content", "tool_calls")}
+    found = made({"messages": turns, "tools": json.dumps([TOOL])})
+    assert found.messages == (CANONICAL[1], call, *CANONICAL[3:])
+    assert found.supervised == (1, 3)
+
+
 @pytest.mark.parametrize("tools", [None, "", " ", "[]", "null", []])
 def test_no_tools_may_be_written_in_many_ways(tools):
     values = {"messages": list(CANONICAL), "tools": tools}

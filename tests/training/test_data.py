@@ -243,6 +243,17 @@ def test_formats_are_recognised_by_their_columns(present, kind, used):
     assert (found.kind, found.used) == (kind, used)
 
 
+def test_ignored_columns_are_as_if_they_were_not_there():
+    names = ("messages", "system", "tools", "chat_template_kwargs", "prompt", "completion")
+    rows = [Row(dict.fromkeys(names, "x"), "a, line 1")]
+    assert columns(rows, Data(train="a")).used == ("messages", "tools", "system", names[3])
+    ignored = Data(train="a", ignore=["system", "tools", "chat_template_kwargs"])
+    assert columns(rows, ignored).used == ("messages",)
+    assert columns(rows, Data(train="a", ignore=["messages"])).used == ("prompt", "completion")
+    with pytest.raises(UserError, match="there is no column 'prompt'"):
+        columns(rows, Data(train="a", ignore=["prompt"], prompt="prompt", completion="completion"))
+
+
 @pytest.mark.skipif(not DATA.is_dir(), reason="the shared data folder is not here")
 @pytest.mark.parametrize(
     ("name", "num_rows"),

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from otr.demo.tokenizer import CHAT_TEMPLATE
 from otr.lm_head import IGNORED
+from otr.pretrained import special_texts
 from otr.terminal import visible
+from otr.training.marks import looks_like_a_mark
 from otr.training.tokens import TokenReport
 
 if TYPE_CHECKING:
@@ -33,6 +36,8 @@ class Audit:
     """The tokenizer's end token; empty if it has none."""
     pad_is_end: bool
     """Whether padding and the end token are the same; the end token is learned all the same."""
+    template_unused: bool
+    """Whether the model has a chat template, and the data are plain prompts and completions."""
     first: tuple[tuple[bool, str], ...]
     """The first example: stretches of text, and whether each is learned."""
 
@@ -55,8 +60,26 @@ class Audit:
             (report.tools_left_out, "the chat template leaves out tools"),
             (report.messages_left_out, "the chat template leaves out messages"),
             (report.double_begin, "two begin tokens; remove the one in the data"),
+            (
+                report.negative,
+                "`label` or `kto_tag` is false, so it is a bad answer, and would be learned as a good "
+                "one; remove it from the data, or set data.ignore",
+            ),
+            (
+                report.context_left_out,
+                "has a `history` or system text that is not read, so that the answer would be learned "
+                "without it; write conversations, name the column in data.prompt, or in data.ignore",
+            ),
         )
-        return tuple(_counted(rows, what) for rows, what in lost if rows)
+        return (
+            *(_counted(rows, what) for rows, what in lost if rows),
+            *(
+                f"{_unread(key, rows)}, though it is named like a mark of what is not to be learned; "
+                "write one that docs/data.md lists, or set data.ignore"
+                for key, rows in report.unread.items()
+                if looks_like_a_mark(key.partition(": ")[2])
+            ),
+        )
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -67,16 +90,34 @@ class Audit:
             (report.cut, f"cut to training.max_length={report.max_length}"),
             (report.split, "split, since the template rewrites earlier turns"),
             (report.duplicates, "exact copy of an earlier one, kept"),
+            (report.masked, "left out, since a column marks it as not learned"),
+            (
+                report.nulls_left_out,
+                "nulls in tools or arguments left out, since this format does not tell them from "
+                "missing fields; write tools and arguments as JSON text, or the data as .jsonl, to "
+                "keep them",
+            ),
         )
         notes = [_counted(rows, what) for rows, what in known if rows]
         if report.ignored_columns:
             notes.append(f"columns not used: {visible(', '.join(report.ignored_columns))}")
+        notes += [
+            _unread(key, rows)
+            for key, rows in report.unread.items()
+            if not looks_like_a_mark(key.partition(": ")[2])
+        ]
         others = {token: n for token, n in report.end_tokens.items() if token != self.end_token}
         for token, number in others.items():
             notes.append(
                 f"{number} end with {visible(token)}, while the tokenizer's end token is "
                 f"{visible(self.end_token) or '(none)'}: generation has to stop at "
                 f"{visible(token)} too"
+            )
+        if self.template_unused:
+            notes.append(
+                "the model has a chat template, which plain prompts and completions do not use; to "
+                "train it as a chat asks it, write conversations: a column `messages` with role and "
+                "content (docs/data.md)"
             )
         if self.pad_is_end:
             notes.append("padding is the end token; the end token is learned all the same")
@@ -108,13 +149,25 @@ def audit(dataset: "Dataset", report: TokenReport, tokenizer: PreTrainedTokenize
     # The nearest real length, so that the numbers are those of examples.
     quantiles = np.percentile(lengths, QUANTILES, method="nearest")
     first = dataset[0]
+    shown = tuple(stretches(first["input_ids"], first["labels"], tokenizer))
     return Audit(
         report=report,
         quantiles=tuple(int(length) for length in quantiles),
         end_token=end if isinstance(end, str) else "",
         pad_is_end=end is not None and tokenizer.pad_token == end,
-        first=tuple(stretches(first["input_ids"], first["labels"], tokenizer)),
+        template_unused=report.kind == "completion" and _lacks_template(shown, tokenizer),
+        first=shown,
     )
+
+
+def _lacks_template(shown: Sequence[tuple[bool, str]], tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a tokenizer has a chat template, and a prompt does not look rendered by one."""
+    # The embedded model is a base model all the same.
+    if tokenizer.chat_template in (None, CHAT_TEMPLATE):
+        return False
+    words = set(special_texts(tokenizer)) - {tokenizer.bos_token, tokenizer.eos_token}
+    prompts = [text for is_learned, text in shown if not is_learned]
+    return not any(word in text for text in prompts for word in words)
 
 
 def audit_lines(
@@ -189,3 +242,13 @@ def _counted(rows: Sequence[str], what: str) -> str:
     """The first of the rows stands for all; a row that was split counts once an example."""
     noun = "example" if len(rows) == 1 else "examples"
     return f"{len(rows)} {noun}: {what} (first: {visible(rows[0])})"
+
+
+def _unread(key: str, rows: Sequence[str]) -> str:
+    """A key that is not read: `name` of a turn, in so many rows."""
+    owner, _, name = key.partition(": ")
+    noun = "row" if len(rows) == 1 else "rows"
+    return (
+        f"{visible(name)!r} of a {owner} is not read, in {len(rows)} {noun} (first: "
+        f"{visible(rows[0])})"
+    )

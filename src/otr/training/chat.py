@@ -14,6 +14,7 @@ from otr.training.conversation import Conversation
 from otr.training.generation_marks import marked_rendering, marks_turns
 from otr.training.left_out import check_answer, left_out_of
 from otr.training.rendering import Rendering, Span
+from otr.training.unlearned import unlearned_spans
 
 
 def chat_renderings(
@@ -77,6 +78,7 @@ def _renderings(conversation: Conversation, tokenizer: PreTrainedTokenizerBase) 
         rendering = Rendering(
             text=whole,
             spans=tuple(span for _, _, span in together),
+            unlearned=tuple(unlearned_spans(conversation, last, whole, tokenizer)),
             origin=conversation.origin,
             left_out=frozenset(left_out),
         )
@@ -100,12 +102,27 @@ def _turn(
         raise UserError(
             f"{conversation.origin}, message {i + 1}: the chat template's prompt for an answer "
             f"goes on with {prompt[same:][:60]!r}, but the answer is rendered after it as "
-            f"{text[same:][:60]!r}, so the model would not be asked what it learned\nChoose "
-            "another template with training.chat_template_path, or set data.chat_template_kwargs, "
-            "such as {enable_thinking: false}."
+            f"{text[same:][:60]!r}, so the model would not be asked what it learned\n"
+            f"{_way_out(conversation, i, tokenizer)}"
         )
     end = _end_of_turn(conversation, i, text, tokenizer)
     return i, text, (len(prompt), max(end, len(prompt)))
+
+
+def _way_out(conversation: Conversation, i: int, tokenizer: PreTrainedTokenizerBase) -> str:
+    """What to change where the prompt for answer i goes on with what the answer does not have."""
+    switch = "enable_thinking"
+    another = "hoose another template with training.chat_template_path"
+    if switch not in template_source(conversation, tokenizer):
+        return f"C{another}, or other data.chat_template_kwargs."
+    if conversation.variables.get(switch, True):
+        return f"Set {switch}: false in data.chat_template_kwargs, or c{another}."
+    if conversation.messages[i].get("reasoning_content"):
+        return (
+            f"{switch} is false, and this answer has reasoning: give rows with reasoning "
+            f'{{"{switch}": true}} in a column `chat_template_kwargs`, or leave the reasoning out.'
+        )
+    return f"{switch} is false already: c{another}."
 
 
 def _end_of_turn(

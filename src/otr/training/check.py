@@ -2,12 +2,14 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from otr.errors import UserError
 from otr.training.audit import Audit, audit, audit_lines
 from otr.training.budget import UNREACHED_STEPS
 from otr.training.config import Run
 from otr.training.estimate import StepEstimate, step_estimate
+from otr.training.hindrances import hindrances
 from otr.training.outlook import Outlook, outlook
 from otr.training.prepared_run import build_trainer, loaded_model, prepare
 from otr.training.trainer import OTRTrainer
@@ -24,6 +26,8 @@ class Check:
     """How long it would train, in words."""
     step: StepEstimate | None = None
     outlook: Outlook | None = None
+    hindrances: tuple[str, ...] = ()
+    """What the model would not learn by its settings; a line each."""
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -38,6 +42,7 @@ class Check:
         for part in (self.step, self.outlook):
             if part is not None:
                 lines += part.lines()
+        lines += [f"warning    {line}" for line in self.hindrances]
         number = len(self.problems)
         verdict = f"{number} problem{'s' * (number > 1)}" if number else "nothing would be lost"
         return [*lines, "", verdict]
@@ -73,6 +78,8 @@ def check(run: Run, folder: str, *, with_model: bool = True) -> Check:
     except ValueError as error:
         raise UserError(str(error)) from None
     lengths = [len(row) for row in prepared.train_dataset["input_ids"]]
+    end_ids: Any = prepared.tokenizer.convert_tokens_to_ids(list(report.end_tokens))
+    seen = outlook(trainer, end_ids)
     return Check(
         audit=found,
         refused=refused,
@@ -85,7 +92,8 @@ def check(run: Run, folder: str, *, with_model: bool = True) -> Check:
             mean_length=sum(lengths) / len(lengths),
             supervised_share=report.num_supervised / report.num_tokens,
         ),
-        outlook=outlook(trainer),
+        outlook=seen,
+        hindrances=hindrances(trainer, report.end_tokens, seen.end_prob),
     )
 
 

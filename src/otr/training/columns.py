@@ -14,6 +14,7 @@ SHAREGPT = "conversations"
 ALPACA = ("instruction", "input", "output")
 PAIRS = (("prompt", "completion"), ("question", "answer"))
 SYSTEM = "system"
+VARIABLES = "chat_template_kwargs"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,25 +31,29 @@ class Columns:
     messages: str = ""
     tools: str = ""
     system: str = ""
+    variables: str = ""
+    """The chat template's, which each row may have of its own."""
     text: str = ""
 
     @property
     def used(self) -> tuple[str, ...]:
         """All columns that are read."""
-        names = (*self.prompt, self.completion, self.messages, self.tools, self.system, self.text)
-        return tuple(name for name in names if name)
+        names = (*self.prompt, self.completion, self.messages, self.tools, self.system)
+        return tuple(name for name in (*names, self.variables, self.text) if name)
 
 
 def columns(rows: Sequence[Row], data: Data) -> Columns:
     """The columns that the configuration names, or else those the data is recognised by.
 
     `messages`, `conversations` (ShareGPT), `instruction`, `input` and `output` (Alpaca),
-    `prompt` and `completion`, `question` and `answer`, `text` are recognised, in this order.
+    `prompt` and `completion`, `question` and `answer`, `text` are recognised, in this order. Columns
+    that `data.ignore` names are as if they were not there.
 
     Raises: UserError if the settings contradict each other, a named column is missing, or
     nothing is recognised.
     """
-    present = list(dict.fromkeys(name for row in rows for name in row.values))
+    names = dict.fromkeys(name for row in rows for name in row.values)
+    present = [name for name in names if name not in data.ignore]
     found = _named(data) or _recognised(present, rows[0].origin)
     for name in found.used:
         _require(name, present, rows[0].origin)
@@ -68,6 +73,7 @@ def columns(rows: Sequence[Row], data: Data) -> Columns:
             completion=found.completion,
             tools=data.tools if data.tools in present else "",
             system=SYSTEM if SYSTEM in present else "",
+            variables=VARIABLES if VARIABLES in present else "",
         )
     return found
 

@@ -63,10 +63,15 @@ class Data(Section):
     """Column of the tool definitions of a conversation, where the data has one."""
 
     chat_template_kwargs: dict[str, Any] = {}
-    """Variables of the chat template, such as `enable_thinking: false`."""
+    """Variables of the chat template, such as `enable_thinking: false`; a row's own, in a column
+    `chat_template_kwargs`, come before them."""
 
     supervise: Literal["all", "last"] = "all"
     """Which assistant turns of a conversation are learned, where the data does not say."""
+
+    ignore: list[str] = []
+    """Columns, and keys of turns, that are left unread although they look like marks of what is not
+    to be learned."""
 
     overlong: Literal["error", "drop", "truncate"] = "error"
     """What to do with rows longer than `training.max_length` tokens."""

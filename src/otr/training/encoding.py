@@ -1,6 +1,8 @@
 """Rendered text as token ids and labels."""
 
-from collections.abc import Sequence
+import os
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -175,6 +177,7 @@ def _example(
     if rendering.adds_begin and ids[: len(encoder.begin)] != encoder.begin:
         ids = encoder.begin + ids
         spans = [(start + len(encoder.begin), end + len(encoder.begin)) for start, end in spans]
+    holes = _holes(rendering, ids, spans, encoder)
     if rendering.adds_end:
         end_id = encoder.tokenizer.eos_token_id
         assert spans[-1][1] == len(ids) and isinstance(end_id, int)
@@ -184,6 +187,8 @@ def _example(
     labels = np.full_like(input_ids, IGNORED)
     for start, end in spans:
         labels[start:end] = input_ids[start:end]
+    for start, end in holes:
+        labels[start:end] = IGNORED
     last = ids[spans[-1][1] - 1]
     return Example(
         input_ids=input_ids,
@@ -212,3 +217,56 @@ def _check_answers(
             )
         has_unknown = True
     return has_unknown
+
+
+def _holes(
+    rendering: Rendering, ids: list[int], spans: list[tuple[int, int]], encoder: Encoder
+) -> list[tuple[int, int]]:
+    """The tokens of answers that hold some of what is not learned, more than a blank.
+
+    Raises: UserError naming the row if the tokens of such an answer do not decode to it.
+    """
+    holes = []
+    for (start, end), (first, last) in zip(rendering.spans, spans, strict=True):
+        within = [
+            (max(left, start) - start, min(right, end) - start)
+            for left, right in rendering.unlearned
+            if max(left, start) < min(right, end)
+        ]
+        if not within:
+            continue
+        answer, tokens = rendering.text[start:end], ids[first:last]
+        whole = encoder.decode(tokens)
+        # Some tokenizers leave out a blank at the beginning of what they decode.
+        blanks = len(answer) - len(whole)
+        if not answer.endswith(whole) or answer[: max(blanks, 0)].strip():
+            raise UserError(
+                f"{rendering.origin}: the tokens of an answer that is learned in part decode to "
+                f"{whole[:60]!r}, not to {answer[:60]!r}, so the part cannot be found; mark the "
+                "whole turn"
+            )
+
+        def known(number: int, tokens: list[int] = tokens, text: str = answer[blanks:]) -> int:
+            """Characters of the answer that its first tokens hold whole."""
+            return len(os.path.commonprefix([encoder.decode(tokens[:number]), text]))
+
+        for left, right in within:
+            hole = max(left - blanks, 0), right - blanks
+            begin, stop = _hole(hole, answer[blanks:], len(tokens), known)
+            holes.append((first + begin, first + stop))
+    return holes
+
+
+def _hole(
+    characters: tuple[int, int], text: str, num_tokens: int, known: Callable[[int], int]
+) -> tuple[int, int]:
+    """The tokens that hold some of a text's characters, those apart that hold blanks of them at most:
+    most tokenizers join a blank to the word that follows it."""
+    left, right = characters
+    begin = bisect_left(range(num_tokens), left, key=known)
+    # The token that ends after the first character holds some of what is left out.
+    begin -= begin > 0 and bool(text[left : min(known(begin), right)].strip())
+    stop = bisect_left(range(num_tokens), right, key=known)
+    if known(stop) > right and not text[max(known(stop - 1), left) : right].strip():
+        stop -= 1
+    return begin, max(begin, stop)

@@ -15,6 +15,7 @@ from otr.training.chat_template import encodable, end_of, refusal, rendered
 from otr.training.conversation import Conversation
 from otr.training.left_out import check_answer, left_out_of
 from otr.training.rendering import Rendering, Span
+from otr.training.unlearned import unlearned_spans
 
 _MARKER = re.compile(r"\{%[-+]?\s*generation\s*[-+]?%\}")
 
@@ -68,7 +69,11 @@ def marked_rendering(
     if not spans:
         raise UserError(f"{conversation.origin}: the chat template marks nothing as generated")
     return Rendering(
-        text=text, spans=tuple(spans), origin=conversation.origin, left_out=frozenset(left_out)
+        text=text,
+        spans=tuple(spans),
+        unlearned=tuple(unlearned_spans(conversation, last, text, tokenizer)),
+        origin=conversation.origin,
+        left_out=frozenset(left_out),
     )
 
 

@@ -9,8 +9,9 @@ from transformers import PreTrainedTokenizerBase
 
 from otr.errors import UserError
 from otr.training.chat_template import rendered
-from otr.training.conversation import Conversation, Message
+from otr.training.conversation import Conversation
 from otr.training.rendering import contains
+from otr.training.turns import Message
 
 _THINK = re.compile(r"</?think(?:ing)?>")
 

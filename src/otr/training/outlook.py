@@ -1,8 +1,9 @@
 """How the objectives will see the data: what the model thinks of the labels before training.
 
-Shapes: T supervised tokens.
+Shapes: T supervised tokens, E of them ends of answers.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -35,15 +36,25 @@ class Outlook:
     """Expected share of the labels that none of the draws hits: mean of (1 - q_y)^K."""
     far_share: float
     """Share of the labels less probable than 1/256."""
+    num_ends: int
+    """Labels among these that end an answer."""
+    end_prob: float | None
+    """Mean probability of these; None if there are none."""
 
     def lines(self) -> list[str]:
         """The figures, and in words what they mean."""
         names = ("5%", "25%", "median", "75%", "95%")
         quantiles = zip(names, self.quantile_probs, strict=True)
+        ends = []
+        if self.end_prob is not None:
+            ends = [
+                f"           end tokens {self.end_prob:.2g} ({self.num_ends} ends of answers looked at)"
+            ]
         return [
             f"labels     mean probability {self.mean_prob:.3f}, nll {self.nll:.3f} nats "
             f"({self.num_tokens} supervised tokens looked at)",
             f"           {', '.join(f'{name} {value:.2g}' for name, value in quantiles)}",
+            *ends,
             f"rollouts   {self.no_hit_share:.0%} of the labels are hit by none of "
             f"{self.num_rollouts} draws at temperature {self.temperature:g}",
             f"           {self.verdict}",
@@ -65,15 +76,15 @@ class Outlook:
         return "the model would say much of this itself: OTR gets a signal almost everywhere"
 
 
-def outlook(trainer: OTRTrainer) -> Outlook:
+def outlook(trainer: OTRTrainer, end_ids: Sequence[int] = ()) -> Outlook:
     """Run the first batches of training, about 20,000 supervised tokens at most, through the
-    untrained model."""
+    untrained model. `end_ids` are the tokens that end answers."""
     objective = trainer.objective
     policy = objective if isinstance(objective, OTR) else OTR()
     # The closed form gives q_y itself, without the noise of draws.
     exact = OTR(num_rollouts="exact", temperature=policy.temperature)
     num_rollouts = 256 if policy.num_rollouts == "exact" else policy.num_rollouts
-    log_probs, hit_probs = [], []
+    log_probs, hit_probs, ends = [], [], []
     seen = 0
     assert trainer.model is not None
     trainer.model.eval()
@@ -81,7 +92,9 @@ def outlook(trainer: OTRTrainer) -> Outlook:
         inputs = trainer._prepare_inputs(batch)
         with torch.no_grad():
             head, _ = trainer.forward_with_head(trainer.model, inputs, exact)
-        kept = torch.nn.functional.pad(inputs["labels"][:, 1:] != IGNORED, (0, 1)).flatten()
+        labels = torch.nn.functional.pad(inputs["labels"][:, 1:], (0, 1), value=IGNORED).flatten()
+        kept = labels != IGNORED
+        ends.append(torch.isin(labels[kept].cpu(), torch.tensor(end_ids, dtype=torch.long)))
         log_probs.append(head.log_prob[kept].double().cpu())
         hit_probs.append(head.hit_rate[kept].double().cpu())
         seen += int(kept.sum())
@@ -89,6 +102,7 @@ def outlook(trainer: OTRTrainer) -> Outlook:
             break
     log_prob_T, hit_prob_T = torch.cat(log_probs), torch.cat(hit_probs)
     prob_T = log_prob_T.exp()
+    end_prob_E = prob_T[torch.cat(ends)]
     quantiles = prob_T.quantile(torch.tensor(_QUANTILES, dtype=torch.float64))
     return Outlook(
         num_tokens=len(prob_T),
@@ -99,4 +113,6 @@ def outlook(trainer: OTRTrainer) -> Outlook:
         temperature=policy.temperature,
         no_hit_share=float((1 - hit_prob_T).pow(num_rollouts).mean()),
         far_share=float((prob_T < 1 / 256).double().mean()),
+        num_ends=len(end_prob_E),
+        end_prob=float(end_prob_E.mean()) if len(end_prob_E) else None,
     )

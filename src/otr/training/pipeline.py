@@ -26,6 +26,7 @@ from otr.training.folder import (
     standing,
 )
 from otr.training.guard import StopOnSignal
+from otr.training.hindrances import hindrances
 from otr.training.lost_process import lost_process_words
 from otr.training.memory import out_of_memory_words
 from otr.training.prepared_run import (
@@ -92,6 +93,9 @@ def _train(run: Run, restart: bool, progress: bool, trainers: list[OTRTrainer]) 
         with removed_if_refused(folder):
             trainer = build_trainer(prepared, model, [*callbacks[:-1], *own, callbacks[-1]])
         trainers.append(trainer)
+        if speaks:
+            for line in hindrances(trainer, prepared.report.end_tokens):
+                print(f"warning: {line}", file=sys.stderr)
         trainer.guard.folder = folder / runs.SKIPPED
         trainer.stateful["clock"] = clock
         if budget is not None:

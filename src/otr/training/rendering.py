@@ -20,6 +20,8 @@ class Rendering:
     text: str
     spans: tuple[Span, ...]
     """Characters that are learned, [start, end), in order and apart from each other."""
+    unlearned: tuple[Span, ...] = ()
+    """Characters of these that are not, in order."""
     origin: str
     adds_begin: bool = False
     """Whether the tokenizer's own first token belongs before the text."""

@@ -15,6 +15,15 @@ from otr.training.config import Data
 from otr.training.conversation import conversation
 from otr.training.encoding import Encoder, Example, encoded
 from otr.training.rendering import Rendering, plain_rendering
+from otr.training.row_marks import (
+    OtherColumns,
+    followed,
+    has_context,
+    is_learned,
+    is_negative,
+    lost_nulls,
+    other_columns,
+)
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -41,6 +50,17 @@ class TokenReport:
     end_tokens: dict[str, int]
     """The last learned tokens, and how many examples end with each."""
     ignored_columns: tuple[str, ...]
+    unread: dict[str, Rows]
+    """Keys of turns, parts and tool calls that hold something and are not read, such as
+    `turn: name`; and columns that are named like a mark."""
+    masked: Rows
+    """Left out, since a column says that the row is not learned."""
+    negative: Rows
+    """Answers that a column calls bad ones, learned all the same."""
+    context_left_out: Rows
+    """Turns or a system text before the prompt, in a column that is not read."""
+    nulls_left_out: Rows
+    """Nulls of tools and arguments that may be missing fields, left out."""
     split: Rows
     """Rows that became several examples, since the template rewrites earlier turns."""
     overlong: Rows
@@ -76,6 +96,7 @@ class _Fates:
     """Origins by the field of the report that they go to."""
 
     origins: dict[str, list[str]] = field(default_factory=dict)
+    unread: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, name: str, origin: str) -> None:
         self.origins.setdefault(name, []).append(origin)
@@ -106,7 +127,11 @@ def tokenized_dataset(
 
     found = columns(rows, data)
     fates = _Fates()
-    renderings = _renderings(rows, found, data, tokenizer, fates)
+    present = list(dict.fromkeys(name for row in rows for name in row.values))
+    others = other_columns(present, found, data.ignore)
+    used = (*found.used, *followed(rows, others))
+    learned = _learned_rows(rows, found, others, fates)
+    renderings = _renderings(learned, found, data, tokenizer, fates)
     encoder = Encoder(tokenizer)
     examples = [
         example
@@ -117,7 +142,7 @@ def tokenized_dataset(
     if not kept:
         raise NothingLeft(
             f"data: none of the {len(rows)} rows is left: {len(fates.rows('unsupervised'))} with "
-            f"nothing to learn, {len(fates.rows('dropped'))} longer than "
+            f"nothing to learn, {len(fates.rows('masked'))} marked as not learned, {len(fates.rows('dropped'))} longer than "
             f"training.max_length={max_length}\n{_way_out(examples, fates)}"
         )
     begin_id = tokenizer.bos_token_id
@@ -125,7 +150,6 @@ def tokenized_dataset(
     dataset = Dataset.from_dict(
         {"input_ids": [e.input_ids for e in kept], "labels": [e.labels for e in kept]}
     )
-    present = dict.fromkeys(name for row in rows for name in row.values)
     return dataset, TokenReport(
         kind=found.kind,
         num_rows=len(rows),
@@ -135,7 +159,8 @@ def tokenized_dataset(
         lengths=tuple(len(example.input_ids) for example in examples),
         max_length=max_length,
         end_tokens=dict(Counter(e.end_token for e in kept if e.end_token)),
-        ignored_columns=tuple(name for name in present if name not in found.used),
+        ignored_columns=tuple(name for name in present if name not in used),
+        unread={name: tuple(origins) for name, origins in sorted(fates.unread.items())},
         **{name: fates.rows(name) for name in FATES},
     )
 
@@ -153,6 +178,29 @@ def _way_out(examples: Sequence[Example], fates: _Fates) -> str:
 FATES = tuple(name for name, kind in TokenReport.__annotations__.items() if kind is Rows)
 
 
+def _learned_rows(
+    rows: Sequence[Row], found: Columns, others: OtherColumns, fates: _Fates
+) -> list[Row]:
+    """The rows that no column leaves out."""
+    learned = []
+    for row in rows:
+        if not is_learned(row, others):
+            fates.add("masked", row.origin)
+            continue
+        learned.append(row)
+        for name, holds in (
+            ("negative", is_negative(row, others)),
+            ("context_left_out", has_context(row, others)),
+            ("nulls_left_out", lost_nulls(row, found)),
+        ):
+            if holds:
+                fates.add(name, row.origin)
+        for name in others.alike:
+            if row.values.get(name) is not None:
+                fates.unread.setdefault(f"row: {name}", []).append(row.origin)
+    return learned
+
+
 def _renderings(
     rows: Sequence[Row],
     found: Columns,
@@ -165,7 +213,10 @@ def _renderings(
         return [plain_rendering(row, found, data.separator, tokenizer) for row in rows]
     renderings = []
     for row in rows:
-        of_row = chat_renderings(conversation(row, found, data), tokenizer)
+        of_messages = conversation(row, found, data)
+        for key in of_messages.unread:
+            fates.unread.setdefault(key, []).append(row.origin)
+        of_row = chat_renderings(of_messages, tokenizer)
         renderings += of_row
         if not of_row:
             fates.add("unsupervised", row.origin)
