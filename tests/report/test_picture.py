@@ -19,6 +19,7 @@ from otr.report.picture import (
     Panel,
     draw_trade_off,
     numbers_hash,
+    panel_of,
 )  # fmt: skip
 
 
@@ -171,3 +172,38 @@ def test_the_png_says_which_numbers_it_shows(tmp_path: Path) -> None:
         replace(first, clouds=(cloud("SFT", (-4.0, -3.0, -5.01), (-1.0, 0.0, -2.0)),)),
     ):
         assert numbers_hash([changed, *others]) != numbers_hash(panels())
+
+
+def study(seeds: int, difference: float, *, distinguishable: bool) -> dict[str, Any]:
+    estimate = {"mean": difference, "interval_95": [difference - 0.04, difference + 0.04]}
+    estimate["by_seed"] = {str(seed): difference for seed in range(seeds)}
+    changes = {"in_domain": estimate, "retention": estimate, "demo/in_domain": estimate}
+    told = {"in_domain": estimate | {"distinguishable": distinguishable}}
+    return {
+        "title": "t",
+        "benchmarks": {"in_domain": ["demo/in_domain"]},
+        "untuned": {"demo/in_domain": {"accuracy": 0.985}},
+        "untuned_verdict": "No objective beats the untuned model (98.5): …",
+        "methods": [
+            {"label": "SFT", "objective": {"name": "sft"}, "change": changes, "difference": {}},
+            {"label": "OTR", "objective": {"name": "otr"}, "change": changes, "difference": told},
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("seeds", "mean", "told", "words"),
+    [
+        (3, 0.067, True, ("OTR ahead of SFT: +6.7 (+2.7 to +10.7)",)),
+        (3, -0.067, True, ("OTR behind SFT: \u22126.7 (\u221210.7 to \u22122.7)",)),
+        (3, 0.067, False, ("OTR even with SFT: +6.7 (+2.7 to +10.7)",)),
+        (1, 0.067, True, ("OTR minus SFT: +6.7 (+2.7 to +10.7)", "one run each: no verdict")),
+    ],
+)
+def test_a_study_s_panel_has_its_verdict_in_short_and_none_from_one_run_each(
+    seeds: int, mean: float, told: bool, words: tuple[str, ...]
+) -> None:
+    panel = panel_of(study(seeds, mean, distinguishable=told))
+    assert panel.lines == ("untuned 98.5: beaten by none", *words)
+    assert panel.clouds[1].by_seed["in_domain"] == pytest.approx((100 * mean,) * seeds)
+    assert panel.clouds[1].by_seed.keys() == {"in_domain", "retention"}

@@ -93,6 +93,17 @@ def test_several_studies_have_one_table_first_with_a_link_to_each(study: Path) -
     assert first.count("Better than the untuned model (50.0).") == 2
 
 
+def test_one_run_each_gives_numbers_and_no_verdict_in_the_first_table(study: Path) -> None:
+    results = json.loads((study / "results.json").read_text())
+    for method in results["methods"]:
+        method["runs"] = method["runs"][:1]
+        for difference in method["difference"].values():
+            difference["by_seed"] = {"0": difference["mean"]}
+    page = retitled(study, methods=results["methods"]).read_text()
+    table = page[page.index('<table class="verdict') : page.index("</table>")]
+    assert "ahead" not in table and ">+20.0<" in table and "One run each: no verdict" in table
+
+
 def test_answers_that_were_cut_off_are_counted_on_the_page(study: Path) -> None:
     results = json.loads((study / "results.json").read_text())
     results["methods"][1]["cut"] = {"in_domain": 0.5, "retention": 0.0}

@@ -90,7 +90,7 @@ def test_tensorboard_has_the_figures_of_the_run_and_the_report_reads_them(
     page = tmp_path / "page.html"
     write_report([folder, events], page)
     text = page.read_text(encoding="utf-8")
-    assert "hit_rate against step" in text and text.count("tensorboard") > 1
+    assert "hit_rate during training, against step" in text and text.count("tensorboard") > 1
 
 
 @needs("wandb")

@@ -21,6 +21,7 @@ from matplotlib.ticker import MaxNLocator
 from otr.formats import points
 from otr.report.drawing import NARROWEST_POINTS, arms, shown_name
 from otr.report.looks import Look, looks_of
+from otr.report.verdict_table import kind_of
 
 HASH = "otr-numbers"
 """Where the PNG's metadata keep `numbers_hash` of what was drawn."""
@@ -86,6 +87,7 @@ def panel_of(results: dict[str, Any]) -> Panel:
     return Panel(title=results["title"], lines=tuple(_lines(results)), clouds=tuple(clouds))
 
 
+_WORDS = {"ahead": "ahead of", "even": "even with", "behind": "behind", "": "minus"}
 _TRAINED = {"in_domain": "trained task: points gained →"}
 ROWS = {
     "retention": "other tasks: points gained ↑",
@@ -203,19 +205,21 @@ def _lines(results: dict[str, Any]) -> list[str]:
     found = []
     if known:
         words = results.get("untuned_verdict") or ""
-        beaten = ": beaten by none" if words.startswith("No ") else ""
+        beaten = ": beaten by none" if words.startswith("No objective") else ""
         found.append(f"untuned {points(sum(known) / len(known))}{beaten}")
     for method in others:
         difference = method["difference"].get("in_domain")
         if difference is not None:
-            word = "even with"
-            if len(difference["by_seed"]) == 1:
-                word = "minus"
-            elif difference["distinguishable"]:
-                word = "ahead of" if difference["mean"] > 0 else "behind"
+            word = _WORDS[kind_of(difference)]
             low, high = (points(end, signed=True) for end in difference["interval_95"])
             mean = points(difference["mean"], signed=True)
             found.append(f"{method['label']} {word} {first['label']}: {mean} ({low} to {high})")
+    if any(
+        len(each["difference"]["in_domain"]["by_seed"]) == 1
+        for each in others
+        if each["difference"]
+    ):
+        found.append("one run each: no verdict")
     return found
 
 

@@ -15,8 +15,7 @@ class Cell:
     """One method on one group of benchmarks."""
 
     kind: str
-    """`ahead`, `even` or `behind` the first method, `one run` if there is no more of each; empty if it
-    is not compared with it."""
+    """`ahead`, `even` or `behind` the first method; empty if it is not compared with it."""
 
     words: str
     """What is to be seen first."""
@@ -67,7 +66,9 @@ def part_of(results: Results, groups: Sequence[str], *, title: str = "", link: s
         link=link,
         rows=rows,
         remark=str(results.get("untuned_verdict") or "").partition(":")[0] if title else "",
-        note="One run each: no verdict." if seeds == {1} else "",
+        note="One run each: no verdict, as other seeds may differ by more than this."
+        if seeds == {1}
+        else "",
     )
 
 
@@ -79,17 +80,23 @@ def _cell(method: Results, group: str, is_first: bool) -> Cell:
     difference = method["difference"].get(group)
     if is_first or difference is None:
         return Cell(kind="", words=score, interval=interval)
-    mean, word = difference["mean"], "even"
-    if len(difference["by_seed"]) == 1:
-        word = "one run"
-    elif difference["distinguishable"]:
-        word = "ahead" if mean > 0 else "behind"
+    mean = difference["mean"]
+    kind = kind_of(difference)
     return Cell(
-        kind=word,
-        words=f"{word} {points(mean, signed=True)}",
+        kind=kind,
+        words=f"{kind} {points(mean, signed=True)}".strip(),
         interval=_interval(difference, signed=True),
         score=score,
     )
+
+
+def kind_of(difference: Results) -> str:
+    """`ahead`, `even` or `behind`; empty for one run each, which say nothing of other seeds."""
+    if len(difference["by_seed"]) == 1:
+        return ""
+    if not difference["distinguishable"]:
+        return "even"
+    return "ahead" if difference["mean"] > 0 else "behind"
 
 
 def _untuned(results: Results, group: str) -> Cell:
