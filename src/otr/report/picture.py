@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -233,27 +234,42 @@ def _broken(panel: Panel) -> list[tuple[str, FontProperties]]:
 
 
 def _wrapped(text: str, font: FontProperties) -> list[str]:
-    """Lines that are no wider than the axes; a word that is wider is cut."""
-    lines, line = [], ""
+    """Lines that are no wider than the axes, at most as many as are shown; a word that is wider is
+    broken."""
+    lines, line, room = [], "", AXES_WIDTH
     for word in text.split():
-        longer = f"{line} {word}".strip()
-        if line and _width(longer, font) > AXES_WIDTH:
-            lines.append(line)
-            longer = word
-        while _width(longer, font) > AXES_WIDTH:
-            fits = next(n for n in range(len(longer) - 1, 0, -1) if _fits(longer[:n], font))
-            lines.append(longer[:fits])
-            longer = longer[fits:]
-        line = longer
+        for piece in _pieces(word, font):
+            width = _width(f" {piece}", font)
+            if line and width > room:
+                lines.append(line)
+                line, room = "", AXES_WIDTH
+            line, room = f"{line} {piece}".strip(), room - width
+        if len(lines) > _MOST_LINES:
+            break
     return [*lines, line] if line else lines
 
 
-def _fits(text: str, font: FontProperties) -> bool:
-    return len(text) == 1 or _width(text, font) <= AXES_WIDTH
+def _pieces(word: str, font: FontProperties) -> list[str]:
+    """A word, broken where it is wider than the axes."""
+    pieces, room = [""], AXES_WIDTH
+    for character in word:
+        width = _width(character, font)
+        if width > room:
+            pieces.append("")
+            room = AXES_WIDTH - _width(" ", font)
+        pieces[-1] += character
+        room -= width
+    return pieces
 
 
 def _width(text: str, font: FontProperties) -> float:
-    return _RENDERER.get_text_width_height_descent(text, font, ismath=False)[0] / _INCH
+    """Inches, of the characters one by one: with kerning a line is at most as wide."""
+    return sum(_character_width(character, font) for character in text)
+
+
+@cache
+def _character_width(character: str, font: FontProperties) -> float:
+    return _RENDERER.get_text_width_height_descent(character, font, ismath=False)[0] / _INCH
 
 
 _RENDERER = RendererAgg(1, 1, _INCH)
