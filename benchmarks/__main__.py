@@ -53,12 +53,13 @@ def main(words: Sequence[str] | None = None) -> int:
     written.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", "utf-8")
     print(written)
     try:
-        from benchmarks.picture import draw
+        from benchmarks.picture import draw, draw_summary
     except ModuleNotFoundError as error:
         print(f"no picture: {error}", file=sys.stderr)
         return 0
     draw(results, picture := arguments.output / f"{name}.svg")
-    print(picture)
+    draw_summary(results, summary := arguments.output / f"{name}-summary.svg")
+    print(picture, summary)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""One picture: what each head costs in each case, and how that grows with the sizes."""
+"""Pictures of what each head costs: the main case in time and memory; every case and growth."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from benchmarks.table import describe, known_labels
+from benchmarks.table import OURS, describe, known_labels
 from otr.report.looks import look_of
 
 # Okabe and Ito's palette; an objective has the colour and mark that it has in every other figure.
@@ -23,12 +23,14 @@ _COLOURS = {
     "OTR": look_of("otr").colour,
 }
 _OTHERS_COLOUR = "#aaaaaa"
-_OURS = ("SFT", "OTR")
 _MARKS = {
     "gemms": "x", "full logits": "+", "TRL": "^", "naive OTR": "v", "SFT": look_of("sft").mark,
     "OTR": look_of("otr").mark,
 }  # fmt: skip
 _LABELS = {"gemms": "bare GEMMs", "SFT": "otr: SFT", "OTR": "otr: OTR"}
+_SUMMARY = (
+    "gemms", "full logits", "TRL", "cut-cross-entropy", "naive OTR", "SFT", "OTR", "OTR exact"
+)  # fmt: skip
 _COLUMNS = 3
 _AXIS_END = 5.0
 _GROWTHS = {
@@ -38,6 +40,49 @@ _GROWTHS = {
     "growth K": ("rollouts a token", ""),
 }
 _ROLLOUTS = {"OTR K 16": 16, "OTR K 64": 64, "OTR": 256, "OTR K 1024": 1024}
+
+
+def draw_summary(results: dict[str, Any], path: Path) -> None:
+    """Write the README's picture as SVG: time of the main case beside peak memory, a bar a head."""
+    main, memory = results["cases"][0], _memory_case(results)
+    names = [name for name in _SUMMARY if "to_gemms" in main["heads"].get(name, {})]
+    figure = Figure(figsize=(9, 0.34 * len(names) + 1.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    time_axis, memory_axis = figure.subplots(1, 2, sharey=True)
+    ratios = {name: main["heads"][name]["to_gemms"]["median"] for name in names}
+    _summary_bars(time_axis, names, ratios, "{:.2f}")
+    time_axis.axvline(1, color=_COLOURS["gemms"], linewidth=0.9, zorder=3)
+    time_axis.set_title("Time, as a multiple of bare matrix products", fontsize=10)
+    peaks = {
+        name: memory["heads"][name]["peak_bytes"] / 2**20
+        for name in names
+        if "peak_bytes" in memory.get("heads", {}).get(name, {})
+    }
+    _summary_bars(memory_axis, names, peaks, "{:,.0f}")
+    memory_axis.set_title("Peak memory beyond inputs, MiB", fontsize=10)
+    _save(figure, path)
+
+
+def _memory_case(results: dict[str, Any]) -> dict[str, Any]:
+    return next((case for case in results["memory"] if case["name"] == "every head"), {})
+
+
+def _summary_bars(axis: Axes, names: Sequence[str], values: dict[str, float], written: str) -> None:
+    for position, name in enumerate(names):
+        if name in values:
+            axis.barh(position, values[name], color=look_of_head(name)[0], height=0.72, zorder=2)
+            axis.annotate(
+                written.format(values[name]), (values[name], position), (4, 0),
+                textcoords="offset points", va="center", fontsize=9, zorder=4,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6},
+            )  # fmt: skip
+    axis.set_yticks(range(len(names)), [_label(name) for name in names], fontsize=9)
+    axis.set_ylim(len(names) - 0.4, -0.6)
+    axis.set_xlim(0, 1.15 * max(values.values(), default=1))
+    axis.tick_params(axis="x", labelsize=8)
+    axis.grid(axis="x", color="#e4e4e4", linewidth=0.6)
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right"]].set_visible(False)
 
 
 def draw(results: dict[str, Any], path: Path) -> None:
@@ -73,6 +118,10 @@ def draw(results: dict[str, Any], path: Path) -> None:
     for axis in axes[len(cases) :]:
         axis.set_axis_off()
     _growth(lower, results["cases"])
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # Without the date, and with names that are not random, the same numbers give the same file.
     with rc_context({"svg.hashsalt": path.stem}):
@@ -188,9 +237,9 @@ def _fixed(case: dict[str, Any], size: str) -> str:
 
 def look_of_head(name: str) -> tuple[str, str | None]:
     """The colour and mark of a head; variants of an objective's head have its colour."""
-    own = next((each for each in _OURS if name.startswith(each)), name)
+    own = next((each for each in OURS if name.startswith(each)), name)
     return _COLOURS.get(own, _OTHERS_COLOUR), _MARKS.get(name)
 
 
 def _label(name: str) -> str:
-    return _LABELS.get(name, f"otr: {name}" if name.startswith(_OURS) else name)
+    return _LABELS.get(name, f"otr: {name}" if name.startswith(OURS) else name)

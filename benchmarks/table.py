@@ -7,6 +7,9 @@ from benchmarks.machine import slug
 _MIB = 2**20
 _NONE = "–"
 
+OURS = ("SFT", "OTR")
+"""How the names of this project's heads begin."""
+
 
 def text(results: dict[str, Any]) -> str:
     """The main case and the targets, as a terminal shows them."""
@@ -45,7 +48,8 @@ def markdown(results: dict[str, Any]) -> str:
             continue
         median, spread = _cost(entry)
         cells = (_milliseconds(entry), f"{median} ({spread})", _peak(memory, name))
-        lines.append(f"| {name} | {' | '.join(cells)} | {_error(errors, name)} |")
+        shown = f"**otr: {name}**" if name.startswith(OURS) else name
+        lines.append(f"| {shown} | {' | '.join(cells)} | {_error(errors, name)} |")
     where = [
         f"{what} at {sizes(case)}"
         for what, case in (("Memory", memory), ("error against float64", errors))
@@ -54,8 +58,13 @@ def markdown(results: dict[str, Any]) -> str:
     lines += ["", f"Medians of paired rounds (lowest–highest). {'; '.join(where)}."]
     if skipped := _skipped(main):
         lines += ["", f"Skipped: {'; '.join(skipped)}."]
-    picture = f"benchmarks/results/{slug(results['machine']['device'])}.svg"
-    lines += ["", f"![Cost of each head, and how it grows with T, V, K and D]({picture})"]
+    picture = f"benchmarks/results/{slug(results['machine']['device'])}"
+    lines += [
+        "",
+        f"![Time and peak memory of each head]({picture}-summary.svg)",
+        "",
+        f"[Every case, and how the time grows with T, V, K and D]({picture}.svg)",
+    ]
     lines += ["", "| target | measured on | at most | reached |  |", "|---|---|---|---|---|"]
     lines += [
         f"| {each['name']} | {each['at']} | {_bound(each)} | {_reached(each)} | {each['verdict']} |"

@@ -13,9 +13,11 @@ from benchmarks import plan as plans
 from benchmarks.cases import Case
 from benchmarks.heads import HEADS
 from benchmarks.measuring import paired_ratio
-from benchmarks.picture import draw
+from benchmarks.picture import draw, draw_summary
 from benchmarks.table import text
 from tests.benchmarks.tiny import NAMES, plan, results
+
+_RESULTS = Path(plans.__file__).parent / "results"
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -153,3 +155,11 @@ def test_the_picture_shows_every_case_and_is_the_same_each_time(
     shown = first.read_text()
     for case in plan().cases[:2]:
         assert f"<!-- {case.name}" in shown
+
+
+def test_the_committed_pictures_are_those_of_the_committed_results(tmp_path: Path) -> None:
+    for file in sorted(_RESULTS.glob("*.json")):
+        results = json.loads(file.read_text("utf-8"))
+        for made, name in ((draw, f"{file.stem}.svg"), (draw_summary, f"{file.stem}-summary.svg")):
+            made(results, tmp_path / name)
+            assert (tmp_path / name).read_text() == (_RESULTS / name).read_text(), name
