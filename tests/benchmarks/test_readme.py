@@ -57,7 +57,7 @@ def test_the_tables_are_made_once_and_then_stay(files: tuple[Path, Path]) -> Non
     assert readme.read_text() == _AROUND
     assert main(words) == 0
     made = readme.read_text()
-    assert "| SFT | 1,000 | 1.10 (1.10–1.10) |" in made
+    assert "| **otr: SFT** | 1,000 | 1.10 (1.10–1.10) |" in made
     assert "Skipped: Liger (needs CUDA)." in made
     assert "| our SFT / three GEMMs | main | 1.15 | 1.100 | reached |" in made
     assert made.startswith("# A project\n\nBefore.\n") and made.endswith("\nAfter.\n")
