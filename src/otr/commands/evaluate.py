@@ -77,8 +77,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="TASK",
-        help="a task of lm-evaluation-harness, or its YAML file (pip install 'otr[harness]'); may "
-        "be repeated",
+        help="a task of lm-evaluation-harness, or its YAML file; needs the extra `harness`; may be "
+        "repeated",
     )
 
 

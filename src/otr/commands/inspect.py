@@ -72,7 +72,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the token view, and write it as a page where one is asked for."""
     from otr import runs
     from otr.quiet import quiet_libraries
-    from otr.training.config import Data, apply_override, checked, load_run
+    from otr.training.config import Data, checked, load_run
+    from otr.training.overrides import read_override
 
     if arguments.output is not None and arguments.output.is_dir():
         raise UserError(f"-o: {arguments.output} is a folder; give a file such as tokens.html")
@@ -81,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
         own = load_run(Path(arguments.model) / runs.CONFIG)
     settings: dict[str, Any] = {"data": _data(arguments, own)}
     for override in arguments.overrides:
-        apply_override(settings, override)
+        read_override(override).apply(settings)
     for name, value in settings.items():
         if not isinstance(value, dict):
             raise UserError(f"--set {name}: expected {name}.key=value, found {name}={value}")
@@ -122,6 +123,11 @@ def _data(arguments: argparse.Namespace, own: "Run | None") -> dict[str, Any]:
     section: dict[str, Any] = {}
     if own is not None:
         section = own.data.model_dump(exclude_unset=True)
+        if arguments.data is None and not _sets_rows(arguments.overrides):
+            from otr.training.recorded import recorded_source
+
+            folder = Path(arguments.model)
+            section["train"] = recorded_source(folder, own.data.train, "give it with --data")
     elif arguments.data is None:
         raise UserError(f"--data: {arguments.model} is no run folder, so say which rows to read")
     if arguments.data is not None:
@@ -136,6 +142,10 @@ def _data(arguments: argparse.Namespace, own: "Run | None") -> dict[str, Any]:
     if arguments.separator is not None:
         section["separator"] = arguments.separator
     return section | named
+
+
+def _sets_rows(overrides: list[str]) -> bool:
+    return any(override.startswith("data.train=") for override in overrides)
 
 
 def _objectives(

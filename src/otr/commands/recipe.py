@@ -33,7 +33,9 @@ def recipe_of(arguments: argparse.Namespace) -> "Run":
 
     Raises: UserError that names file, line and key.
     """
+    from otr import runs
     from otr.training.config import load_run
+    from otr.training.recorded import recorded_source
 
     if "=" in arguments.recipe and not Path(arguments.recipe).exists():
         raise UserError(
@@ -41,4 +43,15 @@ def recipe_of(arguments: argparse.Namespace) -> "Run":
             f"`otr {arguments.command} recipe.yaml {shlex.quote(arguments.recipe)}`"
         )
 
-    return load_run(arguments.recipe, arguments.overrides)
+    run = load_run(arguments.recipe, arguments.overrides)
+    path = Path(arguments.recipe)
+    if path.name != runs.CONFIG:
+        return run
+    # A run folder's own configuration names its data as they lay when it was trained.
+    data = run.data
+    for key in ("train", "validation"):
+        source, replaced = getattr(data, key), ("data=", f"data.{key}=")
+        if source is not None and not any(o.startswith(replaced) for o in arguments.overrides):
+            found = recorded_source(path.parent, source, f"name it with data.{key}=FILE")
+            data = data.model_copy(update={key: found})
+    return run.model_copy(update={"data": data})

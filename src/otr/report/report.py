@@ -248,6 +248,8 @@ def _runs(group: Group) -> Markup:
         for each, config in zip(folders, configs, strict=True)
     ]
     made = flattened(optional_json(folders[0] / runs.ENVIRONMENT)) if folders else {}
+    # Where it was started is nothing to hand on with a page.
+    made.pop("started_in", None)
     parts = [_part("rows", ["run", *differing], lines)]
     if made:
         parts.append(_part("rows", ["made with", ""], list(made.items())))
