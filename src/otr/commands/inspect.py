@@ -12,13 +12,14 @@ if TYPE_CHECKING:
     from otr.training.config import Run
 
 _EXAMPLE = """example:
-  otr inspect demo --data rows.jsonl --prompt question --completion answer --row 3 -o tokens.html
-  otr inspect runs/first --row 0 --row 1
-  otr inspect demo --data rows.jsonl --set otr.num_rollouts=64 data.overlong=drop
+  otr inspect demo --data rows.jsonl --prompt question --completion answer
+  otr inspect runs/first --row 0 --row 1 -o tokens.html
+  otr inspect demo --data rows.jsonl --set otr.num_rollouts=64
 
-Shows every token of a row as training sees it: its mask, its probability, which words the model
-draws in its place, and how SFT, DFT and OTR weigh it. Rows are counted from 0. A run folder brings
-its data, its seed and its objective with it."""
+Shows every token of a row as training sees it: its mask, its probability, which
+tokens the model samples in its place, and how SFT, DFT and OTR weigh it. Rows
+are counted from 0. A run folder brings its seed, its objective and its data,
+which are known by their hash from any folder."""
 
 READING = ("max_length", "eos_token", "chat_template_path")
 """What of the section `training` changes how a row is read."""
