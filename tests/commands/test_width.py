@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -60,7 +59,7 @@ def test_help_fits(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     "words",
     [
         "check recipe.yaml --seconds 2",
-        "check recipe.yaml --data-only training.max_length=50",
+        "check recipe.yaml --data-only training.max_length=100",
         "check recipe.yaml --data-only training.max_length=60 data.overlong=truncate",
         "check recipe.yaml --against demo/in_domain",
         "inspect demo --data rows.jsonl --prompt question --completion answer --row 3",

@@ -90,8 +90,13 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.benchmark and not arguments.harness:
         raise UserError("name what to score on, for example --benchmark demo")
     from otr import runs
+    from otr.evaluation.sources import source_of
     from otr.quiet import quiet_libraries
 
+    for name in arguments.benchmark:
+        # A name that is unknown is said before libraries are loaded for seconds.
+        if name != "demo":
+            source_of(name)
     quiet_libraries()
     from otr.evaluation.pipeline import evaluate
     from otr.evaluation.written import scores_folder
