@@ -21,7 +21,7 @@ from otr.training.outlook import MOST_TOKENS, Outlook, outlook
 from otr.training.prepared_run import build_trainer, loaded_model, prepare
 from otr.training.trainer import OTRTrainer
 
-_LABELS_SHARE = 2 / 3
+_LABELS_SHARE = 1 / 2
 """Of the time in which the model is looked at; the rest is for a pass forward and backward."""
 
 
