@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from transformers import CLIPConfig, T5Config
@@ -77,7 +78,14 @@ def test_a_folder_of_runs_or_without_a_model_is_told_from_others(tmp_path: Path)
 
 
 def test_a_model_of_another_kind_is_named_as_what_it_is(tmp_path: Path) -> None:
-    small = {"d_model": 8, "d_kv": 4, "d_ff": 8, "num_layers": 1, "num_heads": 2, "vocab_size": 16}
+    small: dict[str, Any] = {
+        "d_model": 8,
+        "d_kv": 4,
+        "d_ff": 8,
+        "num_layers": 1,
+        "num_heads": 2,
+        "vocab_size": 16,
+    }
     T5Config(**small).save_pretrained(tmp_path / "t5")
     CLIPConfig().save_pretrained(tmp_path / "clip")
     for name, said in (

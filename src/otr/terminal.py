@@ -21,7 +21,8 @@ def visible(text: str) -> str:
 def columns(stream: TextIO | None = None) -> int | None:
     """The width of the terminal that is printed to (on stdout), or what COLUMNS says; None where lines
     may be as long as they are, as in a file."""
-    stream = sys.stdout if stream is None else stream
+    stream = stream or sys.stdout
+    assert stream is not None
     said = os.environ.get("COLUMNS", "")
     if said.isdecimal() and int(said) > 0:
         return int(said)

@@ -110,7 +110,7 @@ class _LookBar:
         done = min(num_tokens, num_all)
         words = f"asking the model about the labels: {done:,} of {num_all:,}"
         if self._bar is None:
-            options = bar_options("token") | {
+            options: dict[str, Any] = bar_options("token") | {
                 "bar_format": f"{{desc}} tokens, {{elapsed}} of {self._seconds:g} s"
             }
             self._bar = tqdm(desc=words, total=num_all, leave=False, **options)
