@@ -2,13 +2,15 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+from transformers import CLIPConfig, T5Config
 
 from otr import pretrained, runs
 from otr.demo import base_model_folder
 from otr.errors import UserError
-from otr.pretrained import load_tokenizer, unreachable_hub
+from otr.pretrained import load_model, load_tokenizer, unreachable_hub
 
 
 @pytest.fixture
@@ -57,14 +59,69 @@ def test_a_folder_asks_no_hub(asked: list[str]) -> None:
 
 
 def test_a_folder_of_runs_or_without_a_model_is_told_from_others(tmp_path: Path) -> None:
-    for name in ("study/sft-seed-0/model", "run", "empty"):
+    for name in ("study/sft-seed-0/model", "run", "empty", "mine/configs", "begun/otr-seed-0"):
         (tmp_path / name).mkdir(parents=True)
-    (tmp_path / "study" / runs.STUDY).touch()
+    for study in ("study", "mine", "begun"):
+        (tmp_path / study / runs.STUDY).touch()
+    (tmp_path / "begun/otr-seed-0" / runs.ENVIRONMENT).touch()
+    (tmp_path / "mine/configs" / runs.CONFIG).touch()
     (tmp_path / "run" / runs.CONFIG).touch()
     for name, said in (
         ("study", "is a study's; name one of its runs, such as 'sft-seed-0'"),
         ("run", "is a run's without model/: finish it with `otr train`"),
         ("empty", "has no config.json, so it is not a model"),
+        ("mine", "has no config.json, so it is not a model"),
+        ("begun", "is a study's; name one of its runs$"),
     ):
         with pytest.raises(UserError, match=f"/{name}' {said}"):
             load_tokenizer(str(tmp_path / name))
+
+
+def test_a_model_of_another_kind_is_named_as_what_it_is(tmp_path: Path) -> None:
+    small: dict[str, Any] = {
+        "d_model": 8,
+        "d_kv": 4,
+        "d_ff": 8,
+        "num_layers": 1,
+        "num_heads": 2,
+        "vocab_size": 16,
+    }
+    T5Config(**small).save_pretrained(tmp_path / "t5")
+    CLIPConfig().save_pretrained(tmp_path / "clip")
+    for name, said in (
+        ("t5", "is an encoder-decoder (t5); otr trains causal language models"),
+        ("clip", "is of the type clip, which has no causal language model; otr trains causal"),
+    ):
+        with pytest.raises(UserError) as caught:
+            load_model(str(tmp_path / name))
+        assert said in str(caught.value) and "save_pretrained" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "way_out", "not_said"),
+    [
+        (
+            "FlashAttention2 has been toggled on, but it cannot be used due to the following error: "
+            "the package for FlashAttention2 doesn't seem to be installed.",
+            "pip install flash-attn",
+            "bitsandbytes",
+        ),
+        ("requires the latest version of bitsandbytes", "brings bitsandbytes", "flash-attn"),
+        (
+            "Loading a GPTQ quantized model requires optimum",
+            "Install that package.",
+            "bitsandbytes",
+        ),
+    ],
+)
+def test_the_package_that_is_missing_is_the_one_that_is_named(
+    said: str, way_out: str, not_said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*words: object, **options: object) -> None:
+        raise ImportError(said)
+
+    monkeypatch.setattr(pretrained.AutoTokenizer, "from_pretrained", load)
+    with pytest.raises(UserError) as caught:
+        load_tokenizer("demo")
+    last = str(caught.value).splitlines()[-1]
+    assert way_out in last and not_said not in last

@@ -12,6 +12,7 @@ import torch
 from huggingface_hub import get_hf_file_metadata, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     GenerationConfig,
@@ -21,7 +22,8 @@ from transformers import (
 
 from otr.demo import BASES, base_model_folder
 from otr.errors import UserError, first_line, suggestion
-from otr.runs import CONFIG, MODEL, STUDY, read_as
+from otr.extras import install_words
+from otr.runs import CONFIG, ENVIRONMENT, MODEL, RESULTS, STUDY, read_as
 from otr.terminal import visible
 
 _CONFIG = "config.json"
@@ -130,17 +132,8 @@ def _load(load: Any, what: str, name: str, **options: Any) -> Any:
         raise
     except Exception as error:
         # transformers, safetensors and the hub client each raise their own kinds here.
-        way_out = (
-            "Give a folder saved with save_pretrained, a hub id that this machine can reach, "
-            "or `demo` for the embedded model."
-        )
-        if "trust_remote_code" in str(error):
-            way_out = (
-                "It brings code of its own, which is not run unless you trust it: "
-                "training.trust_remote_code=true"
-            )
-        elif isinstance(error, ImportError):
-            way_out = "Install that package; `pip install 'otr[quantized]'` brings bitsandbytes."
+        if (kind := _other_kind(location, error)) is not None:
+            raise UserError(f"{what}: {name!r} {kind}; otr trains causal language models") from None
         said, near = first_line(error), suggestion(name, BASES).rstrip("?")
         if not is_folder:
             said = f"there is no such folder{near}; and as a hub id: {said}"
@@ -149,7 +142,40 @@ def _load(load: Any, what: str, name: str, **options: Any) -> Any:
                 f"there is no such folder{near}; it was not downloaded before, and "
                 f"the hub cannot be reached: {unreachable}"
             )
-        raise UserError(f"{what}: cannot load {name!r}: {said}\n{way_out}") from error
+        raise UserError(f"{what}: cannot load {name!r}: {said}\n{_way_out(error)}") from error
+
+
+def _other_kind(location: str, error: Exception) -> str | None:
+    """What a model that transformers knows is instead of a causal language model; None if its kind
+    is not what kept it from being loaded."""
+    if "Unrecognized configuration class" not in str(error):
+        return None
+    config = AutoConfig.from_pretrained(location, trust_remote_code=False)
+    if config.is_encoder_decoder:
+        return f"is an encoder-decoder ({config.model_type})"
+    return f"is of the type {config.model_type}, which has no causal language model"
+
+
+def _way_out(error: Exception) -> str:
+    """What to do about a model that cannot be loaded."""
+    said = str(error)
+    if "trust_remote_code" in said:
+        return (
+            "It brings code of its own, which is not run unless you trust it: "
+            "training.trust_remote_code=true"
+        )
+    if "FlashAttention" in said:
+        return (
+            "`pip install flash-attn` brings FlashAttention 2, which needs a GPU; or leave out "
+            "attn_implementation."
+        )
+    if isinstance(error, ImportError):
+        brings = f"`{install_words('quantized')}` brings bitsandbytes"
+        return f"Install that package{f'; {brings}' if 'bitsandbytes' in said else ''}."
+    return (
+        "Give a folder saved with save_pretrained, a hub id that this machine can reach, or `demo` "
+        "for the embedded model."
+    )
 
 
 @cache
@@ -168,8 +194,10 @@ def unreachable_hub(name: str) -> str | None:
 
 
 def _why_no_model(folder: Path) -> str:
-    if (folder / STUDY).is_file():
-        inside = sorted(path.parent.name for path in folder.glob(f"*/{MODEL}/"))
+    inside = sorted(path.parent.name for path in folder.glob(f"*/{MODEL}/"))
+    # A project's folder may hold a study file of that name too.
+    is_begun = (folder / RESULTS).is_file() or any(folder.glob(f"*/{ENVIRONMENT}"))
+    if (folder / STUDY).is_file() and (inside or is_begun):
         return "is a study's; name one of its runs" + (f", such as {inside[0]!r}" if inside else "")
     if (folder / CONFIG).is_file():
         return f"is a run's without {MODEL}/: finish it with `otr train`, or name another"

@@ -66,12 +66,13 @@ def iterated_rows(
     path = Path(source).expanduser()
     if path.is_dir():
         return _folder_rows(path, split)
-    if path.exists() or _looks_like_a_path(source):
+    if path.exists() or looks_like_a_path(source):
         return _file_rows(path)
     return hub_rows(source, split, configuration, revision)
 
 
-def _looks_like_a_path(source: str) -> bool:
+def looks_like_a_path(source: str) -> bool:
+    """Whether a source that is not there is more likely to be a misspelt file than a hub id."""
     known = Path(source).suffix.lower() in READERS
     return known or re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", source) is None
 

@@ -82,6 +82,8 @@ class Environment(TypedDict):
 
     versions: dict[str, str | None]
     data_sha256: dict[str, str]
+    started_in: NotRequired[str]
+    """The folder that the configuration's relative paths start from; not in runs of version 0.1."""
 
 
 STUDY = "study.yaml"

@@ -10,6 +10,7 @@ import pytest
 from otr import runs
 from otr.commands.main import main
 from otr.training.config import to_yaml
+from otr.training.environment import environment
 from tests.training import models
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -166,3 +167,69 @@ def test_a_reader_that_has_read_enough_is_no_error() -> None:
         message = process.stderr.read()
         assert process.wait(60) == 141
     assert b"Traceback" not in message and b"BrokenPipe" not in message
+
+
+def trained_in(project: Path, answer: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run folder in a project of its own, whose data end with this answer; as version 0.1 left it
+    once `started_in` is taken out."""
+    (project / "runs" / "first").mkdir(parents=True)
+    (project.parent / "rows.jsonl").unlink()
+    rows = [{"question": "w1 w2", "answer": answer}]
+    runs.write_jsonl(project / "rows.jsonl", rows)
+    run_folder(project)
+    monkeypatch.chdir(project)
+    runs.write_json(project / "runs/first/environment.json", environment(["rows.jsonl"]))
+    return project / "runs" / "first"
+
+
+def without_folder(run: Path) -> None:
+    recorded = runs.read_json(run / "environment.json")
+    del recorded["started_in"]
+    runs.write_json(run / "environment.json", recorded)
+
+
+@pytest.mark.parametrize("version", ["0.1", "now"])
+def test_a_run_s_rows_are_found_from_any_folder_and_no_other_file_of_their_name_is_read(
+    version: str,
+    capsys: pytest.CaptureFixture[str],
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = trained_in(folder / "one", "w3 w4 w5", monkeypatch)
+    if version == "0.1":
+        without_folder(run)
+    (folder / "two").mkdir()
+    monkeypatch.chdir(folder / "two")
+    for there in (None, "w3 w3 w3"):
+        if there is not None:
+            runs.write_jsonl(Path("rows.jsonl"), [{"question": "w9", "answer": there}])
+        out = inspected(capsys, str(run))
+        assert "row 0 (rows.jsonl, line 1)" in out and "[w5]" in out
+    # Moved with its project, it still has its own rows; without them it has none.
+    (folder / "one").rename(folder / "moved")
+    assert "[w5]" in inspected(capsys, "../moved/runs/first")
+    (folder / "moved/rows.jsonl").unlink()
+    said = refused(capsys, "../moved/runs/first")
+    assert "rows.jsonl is not what ../moved/runs/first was trained on" in said
+    assert "give it with --data" in said
+    Path("rows.jsonl").unlink()
+    assert "which ../moved/runs/first was trained on, is n" in refused(
+        capsys, "../moved/runs/first"
+    )
+
+
+def test_a_run_s_configuration_trained_from_another_folder_takes_its_own_rows(
+    capsys: pytest.CaptureFixture[str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = trained_in(folder / "one", "w3 w4 w5", monkeypatch)
+    (folder / "two").mkdir()
+    monkeypatch.chdir(folder / "two")
+    runs.write_jsonl(Path("rows.jsonl"), [{"question": "w9", "answer": "w8"}])
+    config = str(run / "config.yaml")
+    assert main(["check", config, "--data-only"]) == 0
+    assert r"learn | w3 w4 w5" in capsys.readouterr().out
+    (folder / "one/rows.jsonl").unlink()
+    assert main(["check", config, "--data-only"]) == 2
+    assert "name it with data.train=FILE" in capsys.readouterr().err
+    assert main(["check", config, "--data-only", "data.train=rows.jsonl"]) == 0
+    assert "learn | w8" in capsys.readouterr().out

@@ -146,7 +146,7 @@ def test_check_says_what_would_be_lost_and_trains_nothing(
     assert main(["check", recipe]) == 0
     said = capsys.readouterr().out
     for part in ("rows       7 of completion", "steps      6", "memory     about", "most of it ", "time       about",
-                 "on this CPU", "labels     mean",
+                 "as timed just now", "labels     mean",
                  "rollouts   ", "learn |  ans 3 .", "nothing would be lost"):  # fmt: skip
         assert part in said, part
     assert not (folder / "runs").exists()

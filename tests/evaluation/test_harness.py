@@ -16,6 +16,7 @@ from otr.errors import UserError
 from otr.evaluation import harness, pipeline
 from otr.evaluation.benchmarks import Benchmark
 from otr.evaluation.pipeline import evaluate
+from otr.extras import install_words
 from otr.runs import read_jsonl
 from otr.signals import Stopped
 
@@ -172,7 +173,7 @@ def test_where_the_harness_is_not_there_the_way_to_it_is_said(
 ) -> None:
     monkeypatch.setattr(harness, "find_spec", lambda name: None)
     assert main(["eval", "demo-mid", "--harness", "gsm8k"]) == 2
-    assert "pip install 'otr[harness]'" in capsys.readouterr().err
+    assert install_words("harness") in capsys.readouterr().err
 
 
 def test_something_must_be_asked(capsys: pytest.CaptureFixture[str]) -> None:

@@ -91,3 +91,35 @@ def test_a_style_that_cannot_be_is_refused() -> None:
     refusing.chat_template = "{{ raise_exception('no system turns') }}"
     with pytest.raises(UserError, match="some/0: .*refuses it: no system turns"):
         requests(Prompts("demo", refusing, "chat"))
+
+
+def test_a_chat_model_that_is_asked_in_plain_text_is_told_so_unless_somebody_chose_it(
+    tmp_path: Path,
+) -> None:
+    chat = load_tokenizer("demo")
+    chat.chat_template = "{% for each in messages %}{{ each.content }}{% endfor %}"
+    assert Prompts("some/model", chat).leaves_template
+    assert not Prompts("some/model", chat, "base").leaves_template
+    assert not Prompts("some/model", chat, "chat").leaves_template
+    # The embedded models are base models, whatever their tokenizer has.
+    assert not Prompts("demo", load_tokenizer("demo")).leaves_template
+    plain = run_folder(tmp_path / "plain", "{train: x, prompt: question}")
+    assert not Prompts(str(plain), chat).leaves_template
+
+    load_model("demo-weak").save_pretrained(tmp_path / "model")
+    chat.save_pretrained(tmp_path / "model")
+    said: list[str] = []
+    evaluate(str(tmp_path / "model"), ["demo/longer"], limit=1, say=said.append)
+    assert [line for line in said if "chat template" in line and "--prompt chat" in line]
+    said.clear()
+    evaluate(str(tmp_path / "model"), ["demo/longer"], limit=1, prompt="base", say=said.append)
+    assert not [line for line in said if "chat template" in line]
+
+
+def test_an_evaluation_tells_how_far_the_batch_at_work_is(tmp_path: Path) -> None:
+    told: list[tuple[int, int, int]] = []
+    evaluate("demo", ["demo/longer"], limit=3, running=lambda *state: told.append(state))
+    tokens = [num_tokens for _, num_tokens, _ in told]
+    assert tokens == list(range(1, len(told) + 1)) and len(told) > 3
+    assert told[0][0] == 3 and told[-1][0] == 0
+    assert all(num_tokens <= most <= 48 for _, num_tokens, most in told)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from otr import logits_loss
 from otr.objectives import (
     ALL,
     DFT,
@@ -115,3 +116,34 @@ def test_a_token_is_sampled_hotter_until_its_label_has_a_chance() -> None:
         temperatures.append(hotter.temperature)
     assert temperatures == [1.0, 2.0, 4.0]
     assert OTR().substitute(known) is None
+
+
+OPTIONS = [
+    {},
+    {"entropy_bonus": 0.5},
+    {"entropy_bonus": -0.5},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.name)
+def test_an_objective_says_whether_its_loss_may_be_below_0(kind, options) -> None:
+    objective = kind(**options)
+    generator = torch.Generator().manual_seed(3)
+    least = 0.0
+    for spread in (0.1, 1.0, 10.0):
+        logits_TV = spread * torch.randn(400, 40, generator=generator, dtype=torch.float64)
+        labels_T = torch.randint(0, 40, (400,), generator=generator)
+        # Each token alone, so that none is hidden in a mean.
+        for row in range(0, 400, 4):
+            one = logits_loss(logits_TV[row : row + 1], labels_T[row : row + 1], objective)
+            least = min(least, float(one.loss))
+    is_seen = least < -1e-9
+    assert objective.may_be_below_zero or not is_seen
+    if not options:
+        assert objective.may_be_below_zero == is_seen
+
+
+def test_a_reward_of_0_for_misses_leaves_otr_s_loss_above_0() -> None:
+    assert not OTR(wrong_reward=0).may_be_below_zero
+    assert OTR(wrong_reward=0, entropy_bonus=0.1).may_be_below_zero

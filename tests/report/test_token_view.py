@@ -208,7 +208,7 @@ def test_the_terminal_shows_weights_hits_and_where_no_draw_hits(slipped: dict[st
     assert text[0] == "row 0 (half-wrong.jsonl, line 1) under demo-strong: 19 of 26 tokens learned"
     assert "      | add 9 7 and 3 1 :" in text
     assert "learn |  7 + 1 = 8 ; 9 + 3 = 1 1 ; ans 1 1 8 .<|endoftext|>" in text
-    (missed,) = [line for line in text if line.endswith("no draw hits")]
+    missed = next(line for line in text if line.startswith("[ 1]") and line.split()[3] == "0")
     assert missed.split()[:6] == ["[", "1]", "0.0014", "0", "1.000", "0.001"]
     assert not any("\033" in line for line in text)
     assert any("\033[48;5;52" in line for line in lines(slipped, colour=True))

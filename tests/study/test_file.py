@@ -77,3 +77,30 @@ def test_overrides_replace_the_files_own_values(tmp_path: Path) -> None:
     study = load_study(path, ["seeds=[7]", "base.training.max_steps=11"])
     assert study.seeds == [7]
     assert study.base["training"]["max_steps"] == 11
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("seeds=0", "seeds=0 (command line): must be a list, as in seeds='[0]'"),
+        ("learning_rates=[1e-4, abc]", "(command line): must be a number, found 'abc'"),
+        ("sedes=[0]", "sedes=[0] (command line): no such key; did you mean 'seeds'?"),
+        (
+            "base.trianing.max_steps=1",
+            "base.trianing.max_steps=1 (command line): trianing: no such",
+        ),
+        ("base.seed=1", "base.seed=1 (command line): the study sets it for each run"),
+        (
+            "validation.benchmark=demo/in_domain",
+            "validation.benchmark=demo/in_domain (command line)",
+        ),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_not_blamed_on_a_line_of_the_file(
+    tmp_path: Path, override: str, said: str
+) -> None:
+    path = write_study(tmp_path)
+    with pytest.raises(UserError) as refused:
+        load_study(path, [override])
+    assert said in str(refused.value) and ", line " not in str(refused.value)
+    assert path.name not in str(refused.value)

@@ -15,6 +15,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 from otr import SFT, OTRTrainer, runs
 from otr.commands.main import main
 from otr.errors import UserError
+from otr.extras import install_words
 from otr.pretrained import load_model
 from otr.training.config import load_run
 from otr.training.prepared_run import prepare
@@ -137,7 +138,7 @@ def test_four_bit_weights_without_bitsandbytes_are_refused_with_the_extra_that_b
     assert main(["check", str(run_file(tmp_path)), "lora.r=4", four_bits]) == 2
     first, second = capsys.readouterr().err.splitlines()
     assert "requires bitsandbytes" in first
-    assert second == "Install that package; `pip install 'otr[quantized]'` brings bitsandbytes."
+    assert second == f"Install that package; `{install_words('quantized')}` brings bitsandbytes."
 
 
 def rows() -> list[tuple[str, str, str]]:

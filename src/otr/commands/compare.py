@@ -1,30 +1,33 @@
 """`otr compare`: which objective, on your model and data, with error bars."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from otr.commands.recipe import add_overrides
+from otr.terminal import tell, wrapped
 
 _EXAMPLE = """example:
   otr compare study.yaml
   otr compare study.yaml seeds='[0, 1]' --jobs 1
 
 A study file:
-  base:                       # a run file without objective, seed and output_dir
+  base:                 # a run file without objective, seed and output_dir
     model: demo
     data: {train: rows.jsonl, prompt: question, completion: answer}
     training: {max_steps: 120}
-  objectives: [{name: sft}, {name: dft}, {name: otr}]   # compared with the first
-  learning_rates: [1.0e-5, 3.0e-5, 1.0e-4]   # swept for each; the best on `validation` is kept
+  objectives:           # compared with the first
+    [{name: sft}, {name: dft}, {name: otr}]
+  learning_rates:       # swept for each; the best on `validation` is kept
+    [1.0e-5, 3.0e-5, 1.0e-4]
   seeds: [0, 1, 2]
   validation: {benchmark: gsm8k/validation=held-out.jsonl}
   benchmarks: {in_domain: [gsm8k=test.jsonl], retention: [demo/retention]}
   output_dir: studies/first
 
-Runs what is missing, several at once, then writes results.json and report.html. Stopped at any
-moment, the same command goes on where it was. A run that fails is reported, and tried again by the
-next start. Exit status 1 if runs failed, 75 if stopped by a signal."""
+Runs what is missing, several at once, then writes results.json and report.html.
+If it is stopped at any moment, the same command resumes it. A run that fails is
+reported, and retried by the next start. Exit status 1 if runs failed, 75 if
+stopped by a signal."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,9 +62,10 @@ def run(arguments: argparse.Namespace) -> int:
         num_processes=arguments.jobs,
         restart=arguments.restart,
         run_code=arguments.run_code,
-        say=lambda line: print(line, file=sys.stderr),
+        say=tell,
     )
     print(table(comparison), end="")
     folder = Path(study.output_dir)
-    print(f"\nreport: {folder / runs.REPORT}   numbers: {folder / runs.RESULTS}")
+    places = f"report: {folder / runs.REPORT}   numbers: {folder / runs.RESULTS}"
+    print("\n".join(["", *wrapped([places])]))
     return 1 if comparison.failed else 0

@@ -4,12 +4,12 @@ import argparse
 
 _EXAMPLE = """example:
   otr completion bash > ~/.local/share/bash-completion/completions/otr
-  otr completion zsh > ~/.zfunc/_otr            # with ~/.zfunc in fpath before compinit
+  otr completion zsh > ~/.zfunc/_otr     # ~/.zfunc in fpath before compinit
   otr completion fish > ~/.config/fish/completions/otr.fish
-  eval "$(otr completion bash)"                 # for this shell alone; zsh likewise
+  eval "$(otr completion bash)"          # for this shell alone; zsh likewise
 
-Completes commands, options, names of benchmarks and objectives, and the settings of run and study
-files: otr train recipe.yaml training.learn<TAB>"""
+Completes commands, options, names of benchmarks and objectives, and the
+settings of run and study files: otr train recipe.yaml training.learn<TAB>"""
 
 SHELLS = ("bash", "zsh", "fish")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from otr.errors import UserError
+from otr.terminal import wrapped
 
 if TYPE_CHECKING:
     from otr.demo.regimes import Regime
@@ -17,9 +18,10 @@ _EXAMPLE = """example:
   otr demo
   otr demo --quick
 
-Fine-tunes small embedded models on generated demonstrations under three regimes, with each
-objective, two learning rates and three seeds, and prints what came out, also where OTR loses.
-Stopped in the middle, the same command goes on where it was."""
+Fine-tunes small embedded models on generated demonstrations under three
+regimes, with each objective, two learning rates and three seeds, and prints
+what came out, also where OTR loses. If it is stopped, the same command resumes
+it."""
 
 _OBJECTIVES = ("sft", "dft", "otr")
 
@@ -95,10 +97,12 @@ def _report(folder: Path, studies: list[Path], comparisons: "list[Comparison]") 
         print("\n" + table(comparison), end="")
     _, picture = draw_trade_off([panel_of(each.as_json()) for each in comparisons], folder)
     write_report(studies, folder / runs.REPORT)
-    print(
-        "\nThese models are tiny: the tables say what the objectives do here, not what they will "
-        f"do on yours.\nReport: {folder / runs.REPORT}   picture: {picture}"
-    )
+    last = [
+        "These models are tiny: the tables say what the objectives do here, not what they will do on "
+        "yours.",
+        f"Report: {folder / runs.REPORT}   picture: {picture}",
+    ]
+    print("\n".join(["", *wrapped(last)]))
 
 
 def _rebuild(folder: Path) -> int:

@@ -1,24 +1,27 @@
 """`otr eval`: score a model or a run on benchmarks."""
 
 import argparse
-import sys
 import textwrap
+import time
 from pathlib import Path
 from typing import Any
 
 from otr.commands.group import is_first, left_in_the_end
 from otr.commands.words import benchmark_names
 from otr.errors import UserError
+from otr.terminal import bar_options, tell, wrapped
+
+_BAR = "{percentage:3.0f}%|{bar}| {n_fmt} of {total_fmt} answers, {remaining} left{postfix}"
 
 _EXAMPLE = """example:
   otr eval runs/first --benchmark demo
-  otr eval Qwen/Qwen2.5-3B --benchmark gsm8k=test.jsonl --limit 200 --output scores/base
+  otr eval Qwen/Qwen2.5-3B --benchmark gsm8k=test.jsonl --output scores/base
   otr eval runs/first --benchmark gsm8k=test.jsonl --samples 8 --temperature 0.6
-  torchrun --nproc-per-node 4 -m otr eval runs/first --benchmark gsm8k=test.jsonl
+  torchrun --nproc-per-node 4 -m otr eval runs/first --benchmark demo
 
-A run's scores.json and answers.jsonl are written into its folder. Answers are kept as they come, in
-answers.partial/: stopped (status 75) or killed, the same command goes on. With several processes,
-each answers a part of the questions.
+A run's scores.json and answers.jsonl are written into its folder. Answers are
+kept as they come, in answers.partial/: stopped (status 75) or killed, the same
+command resumes. With several processes, each answers a part of the questions.
 
 Names of benchmarks:
 """
@@ -26,7 +29,7 @@ Names of benchmarks:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    names = textwrap.fill(", ".join(benchmark_names()), width=96)
+    names = textwrap.fill(", ".join(benchmark_names()), width=76)
     parser.epilog = _EXAMPLE + textwrap.indent(names, "  ")
     parser.add_argument("model", help="a run folder, a model folder, a hub id, or demo")
     parser.add_argument(
@@ -77,8 +80,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="TASK",
-        help="a task of lm-evaluation-harness, or its YAML file (pip install 'otr[harness]'); may "
-        "be repeated",
+        help="a task of lm-evaluation-harness, or its YAML file; needs the extra `harness`; may be "
+        "repeated",
     )
 
 
@@ -87,23 +90,18 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.benchmark and not arguments.harness:
         raise UserError("name what to score on, for example --benchmark demo")
     from otr import runs
+    from otr.evaluation.sources import source_of
     from otr.quiet import quiet_libraries
 
+    for name in arguments.benchmark:
+        # A name that is unknown is said before libraries are loaded for seconds.
+        if name != "demo":
+            source_of(name)
     quiet_libraries()
-    from tqdm import tqdm
-
     from otr.evaluation.pipeline import evaluate
     from otr.evaluation.written import scores_folder
-    from otr.terminal import bar_options
 
-    bars: list[tqdm] = []
-
-    def progress(num_done: int, num_all: int) -> None:
-        if not bars:
-            # What was there before does not count for the time that is left.
-            bars.append(tqdm(total=num_all, initial=num_done, leave=False, **bar_options("answer")))
-        bars[-1].update(num_done - bars[-1].n)
-
+    bar = _AnswerBar()
     try:
         with left_in_the_end():
             scores = evaluate(
@@ -119,35 +117,73 @@ def run(arguments: argparse.Namespace) -> int:
                 harness=arguments.harness,
                 engine=arguments.engine,
                 prompt=arguments.prompt,
-                progress=progress,
-                say=lambda line: print(line, file=sys.stderr),
+                progress=bar.done,
+                running=bar.running,
+                say=tell,
             )
     finally:
-        for bar in bars:
-            bar.close()
+        bar.close()
     if is_first():
         _print(scores)
         folder = scores_folder(arguments.model, arguments.output)
         kept = "these scores are kept nowhere; --output DIR keeps them, and the answers"
         if folder is not None:
             kept = f"scores: {folder / runs.SCORES}   answers: {folder / runs.ANSWERS}"
-        print(kept, file=sys.stderr)
+        tell(kept)
     return 0
+
+
+class _AnswerBar:
+    """How many answers there are, and how far the batch at work is: a long one takes minutes, in which
+    no answer comes."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._shown = 0.0
+
+    def done(self, num_done: int, num_all: int) -> None:
+        """Show the number of answers."""
+        from tqdm import tqdm
+
+        if self._bar is None:
+            # What was there before does not count for the time that is left.
+            options = bar_options("answer", _BAR)
+            self._bar = tqdm(total=num_all, initial=num_done, leave=False, **options)
+        self._bar.update(num_done - self._bar.n)
+
+    def running(self, num_rows: int, num_tokens: int, most_tokens: int) -> None:
+        """Show how far the batch at work is."""
+        now = time.monotonic()
+        if self._bar is None or now - self._shown < self._bar.mininterval:
+            return
+        self._shown = now
+        self._bar.set_postfix_str(
+            f"{num_rows} running, {num_tokens} of at most {most_tokens} tokens"
+        )
+
+    def close(self) -> None:
+        """Leave the screen as it was."""
+        if self._bar is not None:
+            self._bar.close()
 
 
 def _print(scores: dict[str, Any]) -> None:
     from otr.evaluation.verdicts import cut_warnings
 
     width = max(len(name) for name in scores)
-    for name, entry in scores.items():
-        print(f"{name:{width}}  {_in_words(entry)}")
+    lines = [f"{name:{width}}  {_in_words(entry)}" for name, entry in scores.items()]
+    print("\n".join(wrapped(lines, width + 2)))
     shares = {
         name: {"": entry["num_truncated"] / (entry["n"] * entry["samples"])}
         for name, entry in scores.items()
         if entry.get("num_truncated")
     }
-    for words in cut_warnings(shares):
-        print(f"warning: {words}")
+    print(
+        "".join(
+            f"{line}\n" for line in wrapped([f"warning: {each}" for each in cut_warnings(shares)])
+        ),
+        end="",
+    )
 
 
 def _in_words(entry: dict[str, Any]) -> str:

@@ -4,14 +4,16 @@ import argparse
 from pathlib import Path
 
 from otr.errors import UserError
+from otr.terminal import wrapped
 
 _EXAMPLE = """example:
   otr export runs/first -o exported --merge --dtype bfloat16
   otr export runs/first -o for-llama-cpp --merge --dtype float16 --format gguf
 
-The folder gets safetensors, tokenizer and chat template, whole or not at all. An adapter is merged into
-its base in float32 and rounded once, afterwards; a few prompts are answered before and after, by the
-files as they were written, and the largest difference of a logit is printed."""
+The folder gets safetensors, tokenizer and chat template, whole or not at all.
+An adapter is merged into its base in float32 and rounded once, afterwards; a
+few prompts are answered before and after, by the files as they were written,
+and the largest difference of a logit is printed."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,5 +65,5 @@ def run(arguments: argparse.Namespace) -> int:
         as_gguf=arguments.format == "gguf",
         converter=arguments.converter,
     )
-    print("\n".join([*exported.lines(), f"exported: {arguments.output}"]))
+    print("\n".join(wrapped([*exported.lines(), f"exported: {arguments.output}"])))
     return 0

@@ -12,13 +12,14 @@ if TYPE_CHECKING:
     from otr.training.config import Run
 
 _EXAMPLE = """example:
-  otr inspect demo --data rows.jsonl --prompt question --completion answer --row 3 -o tokens.html
-  otr inspect runs/first --row 0 --row 1
-  otr inspect demo --data rows.jsonl --set otr.num_rollouts=64 data.overlong=drop
+  otr inspect demo --data rows.jsonl --prompt question --completion answer
+  otr inspect runs/first --row 0 --row 1 -o tokens.html
+  otr inspect demo --data rows.jsonl --set otr.num_rollouts=64
 
-Shows every token of a row as training sees it: its mask, its probability, which words the model
-draws in its place, and how SFT, DFT and OTR weigh it. Rows are counted from 0. A run folder brings
-its data, its seed and its objective with it."""
+Shows every token of a row as training sees it: its mask, its probability, which
+tokens the model samples in its place, and how SFT, DFT and OTR weigh it. Rows
+are counted from 0. A run folder brings its seed, its objective and its data,
+which are known by their hash from any folder."""
 
 READING = ("max_length", "eos_token", "chat_template_path")
 """What of the section `training` changes how a row is read."""
@@ -72,7 +73,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the token view, and write it as a page where one is asked for."""
     from otr import runs
     from otr.quiet import quiet_libraries
-    from otr.training.config import Data, apply_override, checked, load_run
+    from otr.training.config import Data, checked, load_run
+    from otr.training.overrides import read_override
 
     if arguments.output is not None and arguments.output.is_dir():
         raise UserError(f"-o: {arguments.output} is a folder; give a file such as tokens.html")
@@ -81,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
         own = load_run(Path(arguments.model) / runs.CONFIG)
     settings: dict[str, Any] = {"data": _data(arguments, own)}
     for override in arguments.overrides:
-        apply_override(settings, override)
+        read_override(override).apply(settings)
     for name, value in settings.items():
         if not isinstance(value, dict):
             raise UserError(f"--set {name}: expected {name}.key=value, found {name}={value}")
@@ -122,6 +124,11 @@ def _data(arguments: argparse.Namespace, own: "Run | None") -> dict[str, Any]:
     section: dict[str, Any] = {}
     if own is not None:
         section = own.data.model_dump(exclude_unset=True)
+        if arguments.data is None and not _sets_rows(arguments.overrides):
+            from otr.training.recorded import recorded_source
+
+            folder = Path(arguments.model)
+            section["train"] = recorded_source(folder, own.data.train, "give it with --data")
     elif arguments.data is None:
         raise UserError(f"--data: {arguments.model} is no run folder, so say which rows to read")
     if arguments.data is not None:
@@ -136,6 +143,10 @@ def _data(arguments: argparse.Namespace, own: "Run | None") -> dict[str, Any]:
     if arguments.separator is not None:
         section["separator"] = arguments.separator
     return section | named
+
+
+def _sets_rows(overrides: list[str]) -> bool:
+    return any(override.startswith("data.train=") for override in overrides)
 
 
 def _objectives(

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from otr.commands.parser import command_of, module_of, parsed, parser_of
+from otr.commands.threads import wait_asleep
 from otr.errors import ProcessLost, UserError
 from otr.redaction import redacted
 from otr.signals import EXIT_STOPPED, Stopped
@@ -25,6 +26,7 @@ def main(words: Sequence[str] | None = None) -> int:
         parser_of([])[0].print_help(sys.stderr)
         return _USER_ERROR
     command = command_of(words)
+    wait_asleep()
     try:
         arguments = parsed(words)
         status = module_of(arguments.command).run(arguments)

@@ -7,8 +7,9 @@ _EXAMPLE = """example:
   otr report studies/first -o report.html
   otr report runs/sft runs/otr -o report.html
 
-The page needs no network and no scripts. Study folders show verdicts and scores; run folders
-show curves, cost, answers and what their configurations differ in."""
+The page needs no network and no scripts. Study folders show verdicts and
+scores; run folders show curves, cost, answers and what their configurations
+differ in."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

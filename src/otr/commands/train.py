@@ -10,15 +10,18 @@ _EXAMPLE = """example:
   otr train recipe.yaml objective.num_rollouts=64 training.learning_rate=2e-5
 
 A run file:
-  model: demo                       # a hub id, a folder, or demo for the embedded model
+  model: demo               # a hub id, a folder, or demo for the embedded model
   data: {train: rows.jsonl, prompt: question, completion: answer}
-  objective: {name: otr}            # or sft, dft, power, …, and its options
-  training: {learning_rate: 1.0e-4, max_steps: 100}     # any field of TRL's SFTConfig
+  objective: {name: otr}    # or sft, dft, power, …, and its options
+  training:                 # any field of TRL's SFTConfig
+    learning_rate: 1.0e-4
+    max_steps: 100
   output_dir: runs/first
 
-The run folder gets metrics.jsonl, samples.jsonl and model/, which `from_pretrained` loads. Stopped or
-killed, the same command goes on from the newest whole checkpoint. Exit status 75 if a signal stopped
-it, 1 if steps in a row were not finite."""
+The run folder gets metrics.jsonl, samples.jsonl and model/, which
+`from_pretrained` loads. If it was stopped or killed, the same command resumes
+from the newest whole checkpoint. Exit status 75 if a signal stopped it, 1 if
+steps in a row were not finite."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

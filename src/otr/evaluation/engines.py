@@ -11,6 +11,7 @@ from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase
 from otr.errors import UserError
 from otr.evaluation.generation import (
     BatchSizes,
+    Running,
     TransformersEngine,
     encoded,
     end_tokens,
@@ -49,8 +50,9 @@ def load_engine(
     device: str,
     end_texts: Sequence[str] = (),
     sizes: BatchSizes | None = None,
+    running: Running | None = None,
 ) -> Engine:
-    """An engine with a model.
+    """An engine with a model; `running` is told how far a batch of transformers is.
 
     Raises: UserError if the model cannot be loaded.
     """
@@ -59,7 +61,7 @@ def load_engine(
     # `nn.Module.to` returns its own type; transformers' stubs of it do not say so.
     model: Any = load_model(location, dtype=precision(device))
     model.to(device).eval()
-    return TransformersEngine(model, tokenizer, end_texts=end_texts, sizes=sizes)
+    return TransformersEngine(model, tokenizer, end_texts=end_texts, sizes=sizes, running=running)
 
 
 class VllmEngine:

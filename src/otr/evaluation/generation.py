@@ -31,6 +31,10 @@ _CACHE_MB = 1024
 _MAX_ROWS = 512
 
 OnAnswer = Callable[[Request, Generated], None]
+Running = Callable[[int, int, int], None]
+"""Told of the batch at work how many answers are not there yet, how many tokens each of them has so
+far, and how many it may have."""
+
 Noted = Callable[[str, int, int], None]
 
 
@@ -72,9 +76,11 @@ class TransformersEngine:
         *,
         end_texts: Sequence[str] = (),
         sizes: BatchSizes | None = None,
+        running: Running | None = None,
     ) -> None:
         self.model, self.tokenizer = model, tokenizer
         self.sizes = sizes or BatchSizes()
+        self.running = running
         self.end_tokens = end_tokens(tokenizer, end_texts, model.generation_config)
         self.num_positions = num_positions(model.config)
 
@@ -170,7 +176,7 @@ class TransformersEngine:
         ]
         ends = Ends(
             requests, limits, width, self.tokenizer, self.end_tokens, skipped, on_answer,
-            should_stop,
+            should_stop, self.running,
         )  # fmt: skip
         fill = self.tokenizer.pad_token_id
         fill = min(self.end_tokens) if fill is None else fill

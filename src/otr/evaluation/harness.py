@@ -1,4 +1,4 @@
-"""Tasks of lm-evaluation-harness on our models, an optional extra: `pip install 'otr[harness]'`."""
+"""Tasks of lm-evaluation-harness on our models: the optional extra `harness`."""
 
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -12,6 +12,7 @@ from otr.evaluation.evaluated import Evaluated
 from otr.evaluation.identity import digest
 from otr.evaluation.statistics import wilson_interval
 from otr.evaluation.written import SETTINGS, Row, Scores, Written
+from otr.extras import install_words
 from otr.pretrained import load_model
 from otr.runs import PARTIAL
 from otr.signals import Stopped
@@ -74,7 +75,8 @@ def check_harness(engine: str, num_processes: int) -> None:
     """Raise UserError if tasks of the harness cannot be run."""
     if find_spec("lm_eval") is None:
         raise UserError(
-            "harness: lm-evaluation-harness is not installed; `pip install 'otr[harness]'`"
+            "harness: lm-evaluation-harness is not installed; "
+            f"`{install_words('harness')}` brings it"
         )
     if engine != "transformers":
         raise UserError("harness: works with --engine transformers alone")

@@ -9,7 +9,7 @@ from otr.evaluation.benchmarks import Benchmark, load_benchmarks
 from otr.evaluation.code_answers import unguarded
 from otr.evaluation.engines import ENGINES, check_engine, load_engine
 from otr.evaluation.evaluated import Evaluated, Options
-from otr.evaluation.generation import encoded, num_positions
+from otr.evaluation.generation import Running, encoded, num_positions
 from otr.evaluation.grading import Item, grade_all
 from otr.evaluation.identity import benchmark_digest, model_config, model_digest
 from otr.evaluation.partial import PartialAnswers, remove_partial
@@ -56,6 +56,7 @@ def evaluate(
     prompt: str | None = None,
     num_workers: int | None = None,
     progress: Progress | None = None,
+    running: Running | None = None,
     say: Say = _unheard,
 ) -> dict[str, Any]:
     """Scores of a model on benchmarks, by benchmark name; the same in each of several processes.
@@ -96,12 +97,17 @@ def evaluate(
         require_writable(evaluated.folder)
     for gap in gaps:
         say(gap)
+    if prompts.leaves_template:
+        say(
+            "note: the model has a chat template, and is asked in plain text; --prompt chat asks it "
+            "in conversations, as a run that was trained on conversations is asked"
+        )
     written = Written(evaluated.folder, evaluated.name, evaluated.digest)
     with noted_signals() as signalled:
         stop = signalled.is_set
         scores = _scores(
             evaluated, loaded, benchmarks, written, run_code=run_code, restart=restart,
-            num_workers=num_workers, progress=progress, say=say, stop=stop,
+            num_workers=num_workers, progress=progress, running=running, say=say, stop=stop,
         )  # fmt: skip
         if harness:
             from otr.evaluation.harness import harness_scores
@@ -122,6 +128,7 @@ def _scores(
     restart: bool,
     num_workers: int | None,
     progress: Progress | None,
+    running: Running | None,
     say: Say,
     stop: Callable[[], bool],
 ) -> dict[str, Any]:
@@ -147,7 +154,9 @@ def _scores(
     partial = _partial_answers(
         evaluated, {each.name: settings[each.name] for each in missing}, restart=restart
     )
-    answers = _answers(evaluated, missing, partial, progress=progress, say=say, stop=stop)
+    answers = _answers(
+        evaluated, missing, partial, progress=progress, running=running, say=say, stop=stop
+    )
     scores: dict[str, Any] = {}
     if processes.is_first:
         fresh = _graded(
@@ -183,6 +192,7 @@ def _answers(
     partial: PartialAnswers,
     *,
     progress: Progress | None,
+    running: Running | None,
     say: Say,
     stop: Callable[[], bool],
 ) -> dict[Key, Generated]:
@@ -219,6 +229,7 @@ def _answers(
             device=processes.device,
             end_texts=prompts.end_texts,
             sizes=partial.batch_sizes(processes.count),
+            running=running if processes.is_first else None,
         )
         whole = engine.answer(mine, note, done=set(partial.answers), should_stop=stop)
     gathered = processes.gather((whole, partial.answers))

@@ -6,6 +6,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from otr.demo.tokenizer import CHAT_TEMPLATE
 from otr.errors import UserError, first_line
 from otr.evaluation.benchmarks import Benchmark, Question
 from otr.evaluation.requests import Request
@@ -32,6 +33,10 @@ class Prompts:
         data = _data_section(Path(model_or_run))
         self.style = style or ("chat" if _was_trained_on_turns(model_or_run, data) else "base")
         self.tokenizer = tokenizer
+        self.leaves_template = (
+            style is None and self.style == "base" and not data and _is_chat(tokenizer)
+        )
+        """Whether a chat model that is no run of ours is asked in plain text, and nobody said so."""
         self.variables = dict(data.get("chat_template_kwargs") or {})
         if self.style == "chat" and not tokenizer.chat_template:
             raise UserError("prompt: the model has no chat template, so give --prompt base")
@@ -89,6 +94,12 @@ class Prompts:
         except Exception as error:
             # A template is a program of the model's maker, and may raise anything.
             raise UserError(f"the model's chat template refuses it: {first_line(error)}") from None
+
+
+def _is_chat(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a model has a chat template; the embedded ones have it and are base models all the
+    same."""
+    return tokenizer.chat_template not in (None, CHAT_TEMPLATE)
 
 
 def _was_trained_on_turns(model_or_run: str, data: Mapping[str, Any]) -> bool:

@@ -78,10 +78,12 @@ class Ends(StoppingCriteria):
         skipped: Collection[int],
         on_answer: Callable[[Request, Generated], None],
         should_stop: Callable[[], bool],
+        running: Callable[[int, int, int], None] | None = None,
     ) -> None:
         self.requests, self.limits, self.width = requests, limits, width
         self.tokenizer, self.end_tokens = tokenizer, frozenset(end_tokens)
         self.on_answer, self.should_stop = on_answer, should_stop
+        self.running = running
         self.open = [row for row in range(len(requests)) if row not in skipped]
         self.stopped = False
         longest = max((len(text.encode()) for r in requests for text in r.stop), default=0)
@@ -104,6 +106,9 @@ class Ends(StoppingCriteria):
                     continue
             still_open.append(row)
         self.open = [] if self.stopped else still_open
+        if self.running is not None:
+            most = max((self.limits[row] for row in self.open), default=num_drawn)
+            self.running(len(self.open), num_drawn, most)
         closed_B = torch.ones(len(self.requests), dtype=torch.bool)
         closed_B[self.open] = False
         return closed_B.to(input_ids.device)

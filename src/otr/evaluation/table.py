@@ -6,6 +6,7 @@ from otr.evaluation.comparison import Comparison
 from otr.evaluation.methods import HEADLINE, keys_of
 from otr.evaluation.verdicts import interval
 from otr.formats import points, rate_text
+from otr.terminal import table_lines, wrapped
 
 _MOST_COLUMNS = 5
 
@@ -20,11 +21,11 @@ def table(comparison: Comparison) -> str:
     """
     num_seeds = sorted({len(method.sweep.kept) for method in comparison.methods} - {0})
     seeds = " or ".join(map(str, num_seeds)) + (" seed" if num_seeds == [1] else " seeds")
-    lines = [f"{comparison.title}: percent right (95 % interval), {seeds}"]
-    lines += _aligned(_rows(comparison, _columns(comparison)))
-    lines += [*comparison.verdicts(), *comparison.side_verdicts()]
-    lines += [f"warning: {words}" for words in comparison.warnings]
-    return "\n".join(lines) + "\n"
+    head = f"{comparison.title}: percent right (95 % interval), {seeds}"
+    rows = table_lines(_rows(comparison, _columns(comparison)), margin="  ")
+    words = [*comparison.verdicts(), *comparison.side_verdicts()]
+    words += [f"warning: {each}" for each in comparison.warnings]
+    return "\n".join([*wrapped([head]), *rows, *wrapped(words)]) + "\n"
 
 
 def _columns(comparison: Comparison) -> dict[str, str]:
@@ -73,16 +74,3 @@ def _untuned_mean(comparison: Comparison, names: Sequence[str]) -> str:
     if any(name not in comparison.untuned for name in names):
         return ""
     return points(sum(comparison.untuned[name].accuracy for name in names) / len(names))
-
-
-def _aligned(rows: list[list[str]]) -> list[str]:
-    """The rows with each column as wide as its widest cell, numbers to the right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [
-            cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  " + "   ".join(cells).rstrip())
-    return lines

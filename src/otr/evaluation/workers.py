@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from otr.errors import UserError
+from otr.extras import install_words
 
 LIMIT_SECONDS = 5
 """Seconds on a processor that one comparison may take; an end by the clock comes ten times later."""
@@ -155,7 +156,8 @@ def require_math_verify() -> None:
     """Raises: UserError if math-verify is not installed."""
     if find_spec("math_verify") is None:
         raise UserError(
-            "grading mathematics needs math-verify, which is not installed: pip install 'otr[eval]'"
+            "grading mathematics needs math-verify, which is not installed; "
+            f"`{install_words('eval')}` brings it"
         )
 
 

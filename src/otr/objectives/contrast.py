@@ -35,6 +35,10 @@ class GEM(Objective):
         super().__post_init__()
         require_number("beta", self.beta, above=0, most=1)
 
+    @property
+    def may_be_below_zero(self) -> bool:
+        return True
+
     def needs(self) -> Needs:
         return Needs(temperature=self.beta)
 

@@ -90,6 +90,11 @@ class OTR(Objective):
             missed_words=self.wrong_reward != 0,
         )
 
+    @property
+    def may_be_below_zero(self) -> bool:
+        # Where draws miss, it is -wrong_reward log pi of what they are.
+        return self.wrong_reward < 0 or super().may_be_below_zero
+
     def substitute(self, statistics: Statistics) -> tuple[Tensor, Objective] | None:
         hotter = 2 * self.temperature
         if self.least_chance == 0 or hotter > self.max_temperature:

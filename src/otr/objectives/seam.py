@@ -171,6 +171,11 @@ class Objective(ABC):
         objective; None for none. Of the statistics, nothing that needs draws is known yet."""
         return None
 
+    @property
+    def may_be_below_zero(self) -> bool:
+        """Whether its loss may be below 0, which is worth a word: cross-entropy's never is."""
+        return self.entropy_bonus > 0
+
     def at(self, progress: float) -> "Objective":
         """The objective at a share of the training between 0 and 1; itself unless it has a
         schedule."""

@@ -129,6 +129,8 @@ def settings(group: Group) -> Markup:
         pairs = [[(key, each[key]) for key in differing if key in each] for each in configs]
         shown = part("settings", list(zip((each.name for each in folders), pairs, strict=True)))
     made = flattened(optional_json(folders[0] / runs.ENVIRONMENT)) if folders else {}
+    # Where it was started is nothing to hand on with a page.
+    made.pop("started_in", None)
     parts = [shown]
     if made:
         parts.append(part("facts", list(made.items())))

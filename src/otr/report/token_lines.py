@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from otr.terminal import visible
+from otr.terminal import columns, num_cells, table_lines, visible, wrapped
 
 _MASKED, _LEARNED = "      | ", "learn | "
 _PLAIN, _QUIET, _MISSED = "\033[0m", "\033[2m", "\033[48;5;52;38;5;255m"
@@ -34,30 +34,35 @@ def _example_lines(example: dict[str, Any], model: str, colour: bool) -> list[st
         f"{example['num_tokens']} tokens learned"
     )
     width = max(len(objective["label"]) for objective in objectives)
-    found = [head, *(f"note: {note}" for note in example["notes"])]
+    found = wrapped([head, *(f"note: {note}" for note in example["notes"])])
     for each in objectives:
         notes = f"  ({'; '.join(each['notes'])})" if each["notes"] else ""
-        found.append(
+        line = (
             f"  {each['label']:{width}}  loss {each['loss']:9.5f} = {each['sum_of_losses']:.4f} / "
-            f"{count}{notes}"
         )
+        found += wrapped([f"{line}{count}{notes}"])
     return [*found, "", *_text(example, colour), "", *_table(example)]
 
 
 def _text(example: dict[str, Any], colour: bool) -> list[str]:
     index = _shading(example["objectives"])
     found = []
+    width = columns()
     for learned, among in groupby(example["tokens"], key=lambda token: token["supervised"]):
-        line = ""
+        line, taken = "", len(_LEARNED)
         for token in among:
             word = visible(token["text"])
+            taken += num_cells(word)
+            if width is not None and line and taken > width:
+                found.append((_LEARNED if learned else _MASKED) + line)
+                line, taken = "", len(_LEARNED) + num_cells(word)
             if colour:
                 style = _style(token["objectives"][index]) if learned else _QUIET
                 word = f"{style}{word}{_PLAIN}"
             line += word
             if token["ends_line"]:
                 found.append((_LEARNED if learned else _MASKED) + line)
-                line = ""
+                line, taken = "", len(_LEARNED)
         if line:
             found.append((_LEARNED if learned else _MASKED) + line)
     return found
@@ -79,22 +84,18 @@ def _table(example: dict[str, Any]) -> list[str]:
     objectives = example["objectives"]
     drawing = _shading(objectives)
     num_rollouts = objectives[drawing]["num_rollouts"]
-    widths = [max(9, len(objective["label"])) for objective in objectives]
-    names = (f"{o['label']:>{w}}" for o, w in zip(objectives, widths, strict=True))
-    hits_head = f"  hits/{num_rollouts}" if num_rollouts else ""
-    found = [f"{'weight on':{_LONGEST_WORD}}        p{hits_head}  {'  '.join(names)}"]
+    hits_head = [f"hits/{num_rollouts}"] if num_rollouts else []
+    rows = [["weight on".ljust(_LONGEST_WORD), "p", *hits_head, *(o["label"] for o in objectives)]]
     learned = [token for token in example["tokens"] if token["supervised"]]
     for token in learned[:_MOST_ROWS]:
         entries = token["objectives"]
         word = visible(token["text"])
         if len(word) > _LONGEST_WORD - 2:
             word = f"{word[: _LONGEST_WORD - 3]}…"
-        hits = f"  {entries[drawing]['hits']:>{len(hits_head) - 2}}" if num_rollouts else ""
-        weights = (f"{e['weight']:{w}.3f}" for e, w in zip(entries, widths, strict=True))
-        missed = "  no draw hits" if entries[drawing]["hits"] == 0 else ""
-        found.append(
-            f"{f'[{word}]':{_LONGEST_WORD}}  {token['p']:7.4f}{hits}  {'  '.join(weights)}{missed}"
-        )
+        hits = [str(entries[drawing]["hits"])] if num_rollouts else []
+        weights = (f"{entry['weight']:.3f}" for entry in entries)
+        rows.append([f"[{word}]", f"{token['p']:.4f}", *hits, *weights])
+    found = table_lines(rows, gap=2)
     if len(learned) > _MOST_ROWS:
         found.append(f"... {len(learned) - _MOST_ROWS} tokens more, all of them on the page of -o")
     return found

@@ -8,7 +8,7 @@ from tqdm import tqdm
 from otr import runs
 from otr.study.plan import Job
 from otr.study.runner import Progress, last_row
-from otr.terminal import bar_options, visible
+from otr.terminal import bar_options, visible, wrapped
 
 _LEAST_PROMISE = 0.05
 """Share of the work that is done before the time left is worth a word."""
@@ -35,7 +35,8 @@ class Bar:
         """Draw the state of the runs, and a line for each that failed."""
         for job in progress.failed[self.num_failed :]:
             error = runs.read_json(job.folder / runs.FAILED)["error"]
-            self.bar.write(f"failed: {job.name}: {visible(error)[:300]}", file=sys.stderr)
+            line = f"failed: {job.name}: {visible(error)[:300]}"
+            self.bar.write("\n".join(wrapped([line], stream=sys.stderr)), file=sys.stderr)
         self.num_failed = len(progress.failed)
         if self.bar.total != progress.num_all:
             self.bar.reset(total=progress.num_all)

@@ -11,7 +11,8 @@ from pydantic import Field, field_validator
 from otr.errors import UserError
 from otr.evaluation.sources import scored_name
 from otr.runs import read_yaml
-from otr.training.config import Run, Section, apply_override, checked
+from otr.training.config import Run, Section, checked, place
+from otr.training.overrides import read_override
 
 SET_BY_STUDY = ("objective", "seed", "output_dir")
 """Sections of a run that its study decides, and that `base` leaves out."""
@@ -141,20 +142,27 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
             f"{path}: is a run file; `otr train {shlex.quote(str(path))}` runs it, and a study has "
             "it under `base:`, as `otr compare --help` shows"
         )
-    for override in overrides:
-        apply_override(document, override)
-    study = checked(Study, document, str(path))
+    read = [read_override(override) for override in overrides]
+    for override in read:
+        override.apply(document)
+    study = checked(Study, document, str(path), read)
+
+    def where(*names: str) -> str:
+        return place(document, str(path), read, names)
+
     base = document["base"]
     for key in SET_BY_STUDY:
         if key in base:
-            raise UserError(f"{path}: base.{key}: the study sets it for each run; leave it out")
+            raise UserError(f"{where('base', key)}: the study sets it for each run; leave it out")
     if "learning_rate" in (base.get("training") or {}):
         raise UserError(
-            f"{path}: base.training.learning_rate: each run has its own; give `learning_rates`"
+            f"{where('base', 'training', 'learning_rate')}: each run has its own; give "
+            "`learning_rates`"
         )
     for key, value in (("objective", {}), ("output_dir", "-"), ("seed", 0)):
         base[key] = value
-    checked(Run, base, f"{path}: base")
+    inside = [each.inside() for each in read if each.keys[0] == "base" and each.keys[1:]]
+    checked(Run, base, f"{path}: base", inside)
     named = [study.validation.benchmark]
     named += dict.fromkeys(name for names in study.benchmarks.groups().values() for name in names)
     keys = [scored_name(name) for name in named]
@@ -166,13 +174,13 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     ]
     if shared:
         raise UserError(
-            f"{path}: validation.benchmark: {shared[0]!r} is also compared on, so choosing the "
+            f"{where('validation', 'benchmark')}: {shared[0]!r} is also compared on, so choosing the "
             "learning rate on it would flatter the winner; give another one"
         )
     if twice:
         raise UserError(
-            f"{path}: benchmarks: two would be scored as {twice[0]!r}; name one of them otherwise, as in "
-            "gsm8k/validation=FILE, or describe it in a YAML file of another name"
+            f"{where('benchmarks')}: two would be scored as {twice[0]!r}; name one of them "
+            "otherwise, as in gsm8k/validation=FILE, or describe it in a YAML file of another name"
         )
     return study
 

@@ -1,7 +1,6 @@
 """The run file: one YAML document, with dotted overrides from the command line."""
 
 import io
-import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,12 +9,12 @@ from typing import Any, Literal, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
-from ruamel.yaml.error import YAMLError
 
 from otr.errors import UserError, problem_words, suggestion
 from otr.redaction import without_secrets
 from otr.runs import read_yaml
 from otr.training.options import ELSEWHERE, USUAL
+from otr.training.overrides import Override, overriding, read_override
 
 Kind = TypeVar("Kind", bound="Section")
 
@@ -213,44 +212,28 @@ def load_run(path: str | Path, overrides: Sequence[str] = ()) -> Run:
     document = read_yaml(Path(path))
     if "model" not in document and {"base", "objectives"} <= document.keys():
         raise UserError(f"{path}: is a study file; `otr compare {shlex.quote(str(path))}` runs it")
-    for override in overrides:
-        apply_override(document, override)
-    return checked(Run, document, str(path))
+    read = [read_override(override) for override in overrides]
+    for override in read:
+        override.apply(document)
+    return checked(Run, document, str(path), read)
 
 
-def apply_override(document: dict[str, Any], override: str) -> None:
-    """Set one dotted key of a document: `training.learning_rate=2e-5`; values are YAML.
-
-    Raises: UserError if it is not of that form, or passes through a value that is no section.
-    """
-    match = re.fullmatch(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)=(.*)", override, re.DOTALL)
-    if match is None:
-        raise UserError(
-            f"override {override!r}: expected section.key=value, such as training.max_steps=100"
-        )
-    *sections, last = match[1].split(".")
-    try:
-        value = YAML(typ="safe", pure=True).load(io.StringIO(match[2]))
-    except YAMLError:
-        raise UserError(f"override {override!r}: the value is not valid YAML; quote it") from None
-    for section in sections:
-        if document.get(section) is None:
-            document[section] = {}
-        document = document[section]
-        if not isinstance(document, dict):
-            raise UserError(f"override {override!r}: {section} is a value, not a section")
-    document[last] = value
-
-
-def checked(kind: type[Kind], document: dict[str, Any], source: str) -> Kind:
-    """A document as a section of the given kind.
+def checked(
+    kind: type[Kind],
+    document: dict[str, Any],
+    source: str,
+    overrides: Sequence[Override] = (),
+) -> Kind:
+    """A document as a section of the given kind; `overrides` have been applied to it.
 
     Raises: UserError that names the key, where it stands, what was found and the way out.
     """
     try:
         return kind.model_validate(document)
     except ValidationError as error:
-        problems = [_explained(kind, document, source, problem) for problem in error.errors()]
+        problems = [
+            _explained(kind, document, source, overrides, problem) for problem in error.errors()
+        ]
         shown = problems[:5] + [f"… and {len(problems) - 5} more"] * (len(problems) > 5)
         raise UserError("\n".join(shown)) from None
 
@@ -280,10 +263,16 @@ def differences(old: Any, new: Any, path: str = "") -> list[str]:
     return [] if old == new else [f"{path}: was {old!r}, now {new!r}"]
 
 
-def _explained(kind: type[BaseModel], document: dict[str, Any], source: str, problem: Any) -> str:
+def _explained(
+    kind: type[BaseModel],
+    document: dict[str, Any],
+    source: str,
+    overrides: Sequence[Override],
+    problem: Any,
+) -> str:
     path = [str(part) for part in problem["loc"]]
     names = [part for part in path if not part.isdigit() and part.isidentifier()]
-    where = f"{source}{_line(document, names)}: {'.'.join(names)}"
+    where = place(document, source, overrides, names)
     if problem["type"] == "extra_forbidden":
         key = path[-1]
         known = _fields(kind, [name for name in names if name != key])
@@ -294,9 +283,12 @@ def _explained(kind: type[BaseModel], document: dict[str, Any], source: str, pro
     if problem["type"] == "missing":
         return f"{where}: is missing; add it"
     found = problem["input"]
+    if problem["type"] == "list_type" and overriding(overrides, names):
+        return f"{where}: must be a list, as in {'.'.join(names)}='[{found}]'"
     if problem["type"] == "value_error" and isinstance(found, dict | list):
         return f"{where}: {problem_words(problem)}"
-    return f"{where}: {problem_words(problem)}, found {_short(found)}"
+    words = problem_words(problem)
+    return f"{where}: {words}" + ("" if ", found " in words else f", found {_short(found)}")
 
 
 def _deeper(key: str) -> str:
@@ -314,7 +306,20 @@ def _deeper(key: str) -> str:
     return ""
 
 
-def _line(document: Any, names: list[str]) -> str:
+def place(document: Any, source: str, overrides: Sequence[Override], names: Sequence[str]) -> str:
+    """Where a value stands that nested keys lead to: the override that it came from, or its file and
+    line; with its dotted key."""
+    key, line = ".".join(names), _line(document, names)
+    override = overriding(overrides, names)
+    if override is None and names and not line:
+        # A section that the file does not have.
+        override = next((o for o in overrides if o.keys[: len(names)] == tuple(names)), None)
+    if override is None:
+        return f"{source}{line}: {key}"
+    return override.place if tuple(names) == override.keys else f"{override.place}: {key}"
+
+
+def _line(document: Any, names: Sequence[str]) -> str:
     """`, line N` of the deepest of the nested keys that the file has."""
     line = ""
     for name in names:

@@ -9,19 +9,22 @@ from typing import Any
 import psutil
 import torch
 
+from otr.redaction import redacted
 from otr.runs import file_sha256
 
 _PACKAGES = ("otr", "torch", "transformers", "trl", "accelerate", "peft", "datasets", "tokenizers")
 
 
 def environment(data_sources: list[str]) -> dict[str, Any]:
-    """Versions, git state, hardware, and the SHA-256 of every local data file."""
+    """Versions, git state, hardware, the SHA-256 of every local data file, and the folder that
+    relative paths start from."""
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": {name: installed_version(name) for name in _PACKAGES},
         "git": _git_state(),
         "hardware": _hardware(),
+        "started_in": redacted(str(Path.cwd())),
         "data_sha256": data_sha256(data_sources),
     }
 
@@ -29,7 +32,9 @@ def environment(data_sources: list[str]) -> dict[str, Any]:
 def data_sha256(data_sources: list[str]) -> dict[str, str]:
     """The SHA-256 of every local file among data sources."""
     return {
-        str(path): file_sha256(path) for source in data_sources for path in _files(Path(source))
+        str(path): file_sha256(path)
+        for source in data_sources
+        for path in _files(Path(source).expanduser())
     }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from otr.training.hardware import H100, H200, RESERVE, Processor, probed
+from otr.training.look import TimedPass
 from otr.training.memory import available_bytes, size_words
 from otr.training.setting import Engine, Setting
 from otr.training.shape import is_packed, shape_of
@@ -30,10 +31,22 @@ class StepEstimate:
     time: StepTime
     processor: Processor
 
+    timed: TimedPass | None = None
+    """A real pass, which `seconds` goes by if there is one."""
+
     @property
     def total(self) -> float:
         """Bytes at the fullest moment."""
         return self.memory.total + self.reference
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of a step without the network: of as many passes like the timed one as its tokens
+        take, and the update; without one, reckoned."""
+        if self.timed is None:
+            return self.time.computing
+        passes = self.time.tokens / self.setting.num_gpus / self.timed.num_tokens
+        return passes * self.timed.seconds + self.time.update
 
     @property
     def fits(self) -> bool:
@@ -68,13 +81,20 @@ class StepEstimate:
         return f"{', '.join(ways[:-1])}, or {ways[-1]}"
 
     def _time_lines(self) -> list[str]:
+        network = "; the network's is not in it" if self.setting.num_gpus > 1 else ""
+        if self.timed is not None:
+            return [
+                f"time       about {self.seconds:.2g} s a step of about {self.time.tokens:,} tokens, "
+                f"padding included{network}",
+                f"           as timed just now: {self.timed.num_tokens:,} tokens forward and backward "
+                f"in {self.timed.seconds:.2g} s",
+            ]
         parts = {"layers": self.time.layers, "head": self.time.head, "update": self.time.update}
         shares = ", ".join(
             f"{part} {seconds / self.time.computing:.0%}" for part, seconds in parts.items()
         )
         rate = self.processor.layer_flops
         least = "about" if self.setting.device == "cpu" else "at least"
-        network = "; the network's is not in it" if self.setting.num_gpus > 1 else ""
         return [
             f"time       {least} {self.time.computing:.2g} s a step ({shares}){network}",
             f"           on {self.processor.name}, {rate.value / 1e9:,.0f} GFLOP/s, {rate.kind}: "
@@ -91,6 +111,7 @@ def step_estimate(
     mean_length: float | None = None,
     supervised_share: float = 1.0,
     processor: Processor | None = None,
+    timed: TimedPass | None = None,
 ) -> StepEstimate:
     """The peak memory and the seconds of an optimizer step of one process.
 
@@ -99,9 +120,11 @@ def step_estimate(
         longest: tokens of the longest row, which memory goes by.
         arguments: the run's SFTConfig.
         reference: a second model that is held besides, as an anchor's.
-        mean_length: tokens of a row on average, which time goes by; `longest` unless given.
+        mean_length: tokens of a row on average, padding included, which time goes by; `longest`
+            unless given.
         supervised_share: of the tokens.
         processor: this machine's unless given; what is not known is tried for a quarter of a second.
+        timed: a real pass of this model, which the time is taken from.
     """
     shape = shape_of(model)
     setting = setting_of(model, longest, arguments)
@@ -120,6 +143,7 @@ def step_estimate(
         available=available_bytes(),
         time=time_of(shape, usual, processor),
         processor=processor,
+        timed=timed,
     )
 
 

@@ -3,16 +3,18 @@
 Shapes: T supervised tokens, E of them ends of answers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from otr.lm_head import IGNORED
 from otr.objectives import OTR
+from otr.training.look import LOOK_SECONDS, Pieces
 from otr.training.trainer import OTRTrainer
 
-_MOST_TOKENS = 20_000
+MOST_TOKENS = 20_000
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 _LOW_MEAN = 0.6
@@ -52,7 +54,7 @@ class Outlook:
             ]
         return [
             f"labels     mean probability {self.mean_prob:.3f}, nll {self.nll:.3f} nats "
-            f"({self.num_tokens} supervised tokens looked at)",
+            f"({self.num_tokens:,} supervised tokens looked at)",
             f"           {', '.join(f'{name} {value:.2g}' for name, value in quantiles)}",
             *ends,
             f"rollouts   {self.no_hit_share:.0%} of the labels are hit by none of "
@@ -76,9 +78,19 @@ class Outlook:
         return "the model would say much of this itself: OTR gets a signal almost everywhere"
 
 
-def outlook(trainer: OTRTrainer, end_ids: Sequence[int] = ()) -> Outlook:
+def outlook(
+    trainer: OTRTrainer,
+    end_ids: Sequence[int] = (),
+    *,
+    pieces: Iterable[dict[str, Any]] | None = None,
+    progress: Callable[[int], None] = lambda num_tokens: None,
+) -> Outlook:
     """Run the first batches of training, about 20,000 supervised tokens at most, through the
-    untrained model. `end_ids` are the tokens that end answers."""
+    untrained model.
+
+    `end_ids` are the tokens that end answers; `pieces` these batches, by default those of
+    `LOOK_SECONDS`. `progress` is told how many supervised tokens have been looked at.
+    """
     objective = trainer.objective
     policy = objective if isinstance(objective, OTR) else OTR()
     # The closed form gives q_y itself, without the noise of draws.
@@ -88,8 +100,7 @@ def outlook(trainer: OTRTrainer, end_ids: Sequence[int] = ()) -> Outlook:
     seen = 0
     assert trainer.model is not None
     trainer.model.eval()
-    for batch in trainer.get_train_dataloader():
-        inputs = trainer._prepare_inputs(batch)
+    for inputs in pieces or Pieces(trainer, LOOK_SECONDS):
         with torch.no_grad():
             head, _ = trainer.forward_with_head(trainer.model, inputs, exact)
         labels = torch.nn.functional.pad(inputs["labels"][:, 1:], (0, 1), value=IGNORED).flatten()
@@ -98,7 +109,8 @@ def outlook(trainer: OTRTrainer, end_ids: Sequence[int] = ()) -> Outlook:
         log_probs.append(head.log_prob[kept].double().cpu())
         hit_probs.append(head.hit_rate[kept].double().cpu())
         seen += int(kept.sum())
-        if seen >= _MOST_TOKENS:
+        progress(seen)
+        if seen >= MOST_TOKENS:
             break
     log_prob_T, hit_prob_T = torch.cat(log_probs), torch.cat(hit_probs)
     prob_T = log_prob_T.exp()

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from otr import runs
 from otr.errors import ProcessLost, UserError
-from otr.objectives import in_words
+from otr.objectives import Objective, in_words
 from otr.signals import Stopped, noted_signals
-from otr.terminal import visible
+from otr.terminal import tell, visible
 from otr.training.agreement import agreed
 from otr.training.audit import Audit, audit
 from otr.training.budget import TimeBudget
@@ -139,6 +139,13 @@ def _stopped_words(folder: Path) -> str:
     return f"stopped; the same command goes on from {newest}"
 
 
+def _loss_words(objective: Objective) -> list[str]:
+    """What is worth knowing of an objective's loss before the first one is shown."""
+    if not objective.may_be_below_zero:
+        return []
+    return [f"the loss of {objective.name} may be below 0, which is no error; watch nll instead"]
+
+
 def _announce(prepared: Prepared, found: Audit, there: Standing) -> None:
     """Say what will be trained on, what the data lost on their way to tokens, and where a run that
     has begun goes on."""
@@ -146,6 +153,7 @@ def _announce(prepared: Prepared, found: Audit, there: Standing) -> None:
     lines = [
         f"{report.num_examples} examples, {report.num_supervised} of {report.num_tokens} tokens "
         f"learned; objective {in_words(prepared.objective)}",
+        *_loss_words(prepared.objective),
         *(f"note: {line}" for line in found.notes),
         *(f"PROBLEM: {line}" for line in found.problems),
         *(f"note: {line}" for line in there.notes),
@@ -154,4 +162,4 @@ def _announce(prepared: Prepared, found: Audit, there: Standing) -> None:
         from_where = there.checkpoint or "the beginning, since there is no checkpoint yet"
         lines.append(f"going on from {from_where}")
     # Notes may quote files of a run folder that was copied from elsewhere.
-    print("\n".join(visible(line) for line in lines), file=sys.stderr)
+    tell(*(visible(line) for line in lines))

@@ -9,7 +9,7 @@ from tqdm import tqdm
 from transformers import TrainerCallback
 
 from otr import runs
-from otr.terminal import bar_options, visible
+from otr.terminal import bar_options, shortened_end, shortened_start, visible, wrapped
 from otr.training.budget import TimeBudget
 from otr.training.cost import Clock
 from otr.training.model_head import in_mode
@@ -24,6 +24,11 @@ COLUMNS = (
 
 
 _LINES_IN_MEMORY = 100
+
+_SHOWN_OF_PROMPT, _SHOWN_OF_OUTPUT = 60, 240
+
+_BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}, {remaining} left{postfix}"
+"""Short enough that the figures and a bar fit into 80 columns."""
 
 
 class Metrics(TrainerCallback):
@@ -62,7 +67,7 @@ class Progress(TrainerCallback):
             self.bar = tqdm(
                 total=state.max_steps if self.budget is None else round(self.budget.budget_seconds),
                 initial=state.global_step if self.budget is None else 0,
-                **bar_options("step" if self.budget is None else "second"),
+                **bar_options("step" if self.budget is None else "second", _BAR),
             )
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -77,7 +82,7 @@ class Progress(TrainerCallback):
             return
         if "loss" in logs:
             self.bar.set_postfix_str(
-                f"loss {logs['loss']:.4f}  nll {logs['nll']:.4f}  "
+                f"loss {logs['loss']:.4f}, nll {logs['nll']:.4f}, "
                 f"{logs['tokens_per_second']:,.0f} tokens/s",
                 refresh=False,
             )
@@ -129,10 +134,12 @@ class SampleGenerations(TrainerCallback):
             if not self.shown:
                 continue
             # The end of the prompt and the beginning of the answer tell the most.
-            before, after = row["prompt"][-60:], output[:240]
-            tqdm.write(
-                f"step {state.global_step}: {visible(before)} → {visible(after)}", file=sys.stderr
-            )
+            # Of a chat, the words without the marks of its turns.
+            asked = str(self.tokenizer.decode(prompt, skip_special_tokens=True)) or row["prompt"]
+            before = shortened_start(" ".join(asked.split()), _SHOWN_OF_PROMPT)
+            after = shortened_end(output, _SHOWN_OF_OUTPUT)
+            line = f"step {state.global_step}: {visible(before)} → {visible(after)}"
+            tqdm.write("\n".join(wrapped([line], stream=sys.stderr)), file=sys.stderr)
 
     def _generated(self, model: Any, prompt: list[int]) -> str:
         tokens = torch.tensor([prompt], device=model.device)

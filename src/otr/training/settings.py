@@ -11,6 +11,7 @@ from trl.trainer.sft_config import SFTConfig
 
 from otr import runs
 from otr.errors import UserError
+from otr.extras import install_words
 from otr.pretrained import load_model, load_tokenizer
 from otr.training.budget import UNREACHED_STEPS, check_budget
 from otr.training.config import Run
@@ -80,7 +81,7 @@ def _check_packages(training: dict[str, Any]) -> None:
     """Raise UserError where a setting needs a package that is not installed; the libraries say so
     after the run's folder is written, or in words that are hard to follow."""
     for option, package, install in (
-        ("deepspeed", "deepspeed", "pip install 'otr[deepspeed]'"),
+        ("deepspeed", "deepspeed", install_words("deepspeed")),
         ("use_liger_kernel", "liger_kernel", "pip install liger-kernel"),
     ):
         if training.get(option) and find_spec(package) is None:
