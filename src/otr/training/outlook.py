@@ -81,7 +81,7 @@ def outlook(trainer: OTRTrainer) -> Outlook:
         inputs = trainer._prepare_inputs(batch)
         with torch.no_grad():
             head, _ = trainer.forward_with_head(trainer.model, inputs, exact)
-        kept = torch.nn.functional.pad(inputs["labels"][:, 1:] != IGNORED, (0, 1)).flatten()
+        kept = (trainer.targets(inputs) != IGNORED).flatten()
         log_probs.append(head.log_prob[kept].double().cpu())
         hit_probs.append(head.hit_rate[kept].double().cpu())
         seen += int(kept.sum())

@@ -32,9 +32,16 @@ from otr.training.preparation import prepared_rows
 from otr.training.reference_policy import check_reference, reference_states
 from otr.training.refusals import check_settings
 from otr.training.resumable import ResumableTrainer
-from otr.training.router_loss import makes_router_loss, unnamed_coefficient
+from otr.training.router_loss import (
+    agreed_coefficient,
+    makes_router_loss,
+    router_coefficient,
+    set_router_coefficient,
+    unnamed_coefficient,
+)
 from otr.training.sequences import NORMALIZATIONS, num_sequences, sequence_weights
 from otr.training.sums import Sums
+from otr.training.targets import predicts_first_token, targets
 from otr.training.token_keys import EVALUATION_STEP, step_seed
 
 _NOT_THE_MODELS = ("labels", "num_seen")
@@ -95,8 +102,11 @@ class OTRTrainer(ResumableTrainer):
         check_compaction(compaction)
         self.compaction = compaction
         config = kwargs.get("args", args[1] if len(args) > 1 else None)
+        given = kwargs.get("model", args[0] if args else None)
         check_settings(config, kwargs)
-        check_unsplit(kwargs.get("model", args[0] if args else None), config)
+        check_unsplit(given, config)
+        if isinstance(given, nn.Module) and getattr(config, "router_aux_loss_coef", None) is None:
+            agreed_coefficient(given)
         super().__init__(*args, **kwargs)
         check_sharding(self)
         # TRL's own check is younger than its oldest release that we take. Not before the trainer has
@@ -104,6 +114,7 @@ class OTRTrainer(ResumableTrainer):
         check_one_gpu(self.args)
         model: Any = self.accelerator.unwrap_model(self.model)
         output_head(model)
+        self._router_is_off = self.router_aux_loss_coef == 0
         self.reference_model = None
         if self.objective.anchor is not None:
             check_reference(model, reference_model)
@@ -182,8 +193,11 @@ class OTRTrainer(ResumableTrainer):
         mode = self._mode()
         if mode == "eval":
             inputs = self._without_repeats(inputs, self.args.eval_batch_size)
-        num_supervised = (inputs["labels"][:, 1:] != IGNORED).sum()
-        num_averaged = num_supervised if self._averages_tokens else num_sequences(inputs)
+        targets_NL = self.targets(inputs)
+        num_supervised = (targets_NL != IGNORED).sum()
+        num_averaged = num_supervised
+        if not self._averages_tokens:
+            num_averaged = num_sequences(inputs, self._predicts_first)
         num_tokens = num_averaged if num_items_in_batch is None else num_items_in_batch
         step = self.state.global_step if mode == "train" else EVALUATION_STEP
         seed = step_seed(self.args.seed, step)
@@ -196,7 +210,7 @@ class OTRTrainer(ResumableTrainer):
         num_seen = inputs.get("num_seen", num_seen)
         self._sums[mode].add(head, num_supervised, num_tokens, num_seen)
         if mode == "train":
-            self.guard.saw(inputs, head)
+            self.guard.saw(inputs, targets_NL, head)
 
         if not self._averages_tokens:
             self._sums[mode].add_sequences(num_averaged)
@@ -212,6 +226,11 @@ class OTRTrainer(ResumableTrainer):
                 self.current_gradient_accumulation_steps if num_items_in_batch is not None else 1
             )
             loss = loss + self.router_aux_loss_coef * outputs.aux_loss / steps
+        elif self._router_is_off and self.router_aux_loss_coef:
+            raise ValueError(
+                f"router_aux_loss_coef is {self.router_aux_loss_coef:g} now and was 0 when the trainer "
+                "was made, which switched the router's loss off; set it before"
+            )
         # A loss that is not finite makes every gradient of every process so, and is left out.
         loss = loss * torch.where(torch.isfinite(loss.detach()), 1.0, torch.nan)
         if return_outputs:
@@ -231,7 +250,7 @@ class OTRTrainer(ResumableTrainer):
         """A forward pass with an objective's loss made in the head.
 
         Returns: the head's answer, per-token fields (N·L,) for N rows of L positions, each about
-        the token after it; and the model's outputs, whose logits are not to be read.
+        the target at its place; and the model's outputs, whose logits are not to be read.
         """
         inner: Any = self.accelerator.unwrap_model(model)
         if self.logit_transform is None:
@@ -242,13 +261,16 @@ class OTRTrainer(ResumableTrainer):
             reference = reference_states(inner, self.reference_model, self._model_inputs(inputs))
         loss = loss_in_head(
             inputs,
-            nn.functional.pad(inputs["labels"][:, 1:], (0, 1), value=IGNORED),
+            self.targets(inputs),
             objective,
             self.logit_transform,
+            first=self._predicts_first,
             seed=seed,
             num_tokens=num_tokens,
             compaction=self.compaction,
-            token_weights_NL=None if self._averages_tokens else sequence_weights(inputs),
+            token_weights_NL=None
+            if self._averages_tokens
+            else sequence_weights(inputs, self._predicts_first),
             reference=reference,
         )
 
@@ -260,6 +282,16 @@ class OTRTrainer(ResumableTrainer):
             outputs = model(**self._model_inputs(inputs))
         (head,) = heads
         return head, outputs
+
+    def targets(self, inputs: dict[str, Any]) -> Tensor:
+        """The label that each state of a micro-batch predicts, -100 where none. (N, L)"""
+        return targets(inputs["labels"], self._predicts_first)
+
+    @property
+    def _predicts_first(self) -> bool:
+        # A reference has no virtual tokens, so none of its states predicts the first token.
+        model = self.accelerator.unwrap_model(self.model)
+        return self.objective.anchor is None and predicts_first_token(model)
 
     def get_batch_samples(self, epoch_iterator: Any, *args: Any, **kwargs: Any) -> Any:
         """The micro-batches of an optimizer step, and the number of their supervised tokens."""
@@ -300,16 +332,28 @@ class OTRTrainer(ResumableTrainer):
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
         """What the loss of an optimizer step is divided by: its supervised tokens, or sequences."""
-        if self._averages_tokens:
-            return super()._get_num_items_in_batch(batch_samples, device)
-        # Counted by the trainer's own means, which knows of processes: a label for each sequence
-        # after one that is ignored, however the labels are shifted.
-        counts = [int(num_sequences(batch)) for batch in batch_samples]
+        # Counted by the trainer's own means, which knows of processes: labels after one that is
+        # ignored, however they are shifted.
+        counted = [self.targets(batch) for batch in batch_samples]
+        if not self._averages_tokens:
+            counts = [int(num_sequences(batch, self._predicts_first)) for batch in batch_samples]
+            counted = [torch.zeros(1, count).long() for count in counts]
         stand_ins = [
-            {"labels": torch.tensor([-100] + n * [0]), "shift_labels": torch.zeros(n).long()}
-            for n in counts
+            {"labels": nn.functional.pad(each, (1, 0), value=IGNORED), "shift_labels": each}
+            for each in counted
         ]
         return super()._get_num_items_in_batch(stand_ins, device)
+
+    @property
+    def router_aux_loss_coef(self) -> float:  # type: ignore[override]
+        """The weight of the router's loss, as the model has it now."""
+        named = router_coefficient(self.accelerator.unwrap_model(self.model))
+        return self._unnamed_coefficient if named is None else named
+
+    @router_aux_loss_coef.setter
+    def router_aux_loss_coef(self, coefficient: float) -> None:
+        self._unnamed_coefficient = coefficient
+        set_router_coefficient(self.accelerator.unwrap_model(self.model), coefficient)
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
         """One micro-batch forward and backward."""
@@ -317,22 +361,41 @@ class OTRTrainer(ResumableTrainer):
         return super().training_step(*args, **kwargs)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log the trainer's own figures and the means of the objective's."""
-        mode = self._mode()
-        if "loss" in logs or mode == "eval":
-            prefix = next((key[: -len("loss")] for key in logs if key.endswith("_loss")), "")
-            means = self._sums[mode].means(self.accelerator)
-            num_seen = int(means.pop("num_seen", 0)) // self.get_tp_size()
-            if mode == "eval" and "loss" in means:
-                logs[f"{prefix}loss"] = means["loss"]
-            means.pop("loss", None)
-            logs.update({f"{prefix}{name}": value for name, value in means.items()})
-        if "loss" in logs:
-            self._total_train_tokens += num_seen
-            logs["num_tokens"] = self._total_train_tokens
-            logs["peak_memory_mb"] = peak_memory_mb()
+        """Log the trainer's own figures and the means of the objective's.
+
+        The line that closes a training has those of the steps after its last line.
+        """
+        if "loss" in logs or "total_flos" in logs:
+            self._add_figures(logs)
+        elif prefix := next((key[: -len("loss")] for key in logs if key.endswith("_loss")), ""):
+            self._add_evaluation(logs, prefix)
         super().log(logs, start_time)
-        self._sums[mode].clear()
+
+    def _add_figures(self, logs: dict[str, float]) -> None:
+        means = self._sums["train"].means(self.accelerator)
+        if not means:
+            return
+        self._total_train_tokens += int(means.pop("num_seen")) // self.get_tp_size()
+        means.pop("loss")
+        logs |= means
+        logs["num_tokens"] = self._total_train_tokens
+        logs["peak_memory_mb"] = peak_memory_mb()
+        self._sums["train"].clear()
+
+    def _add_evaluation(self, logs: dict[str, float], prefix: str) -> None:
+        means = self._sums["eval"].means(self.accelerator)
+        means.pop("num_seen", None)
+        if "aux_loss" in means:
+            means["loss"] += self.router_aux_loss_coef * means["aux_loss"]
+        seen = self._sums["train"].num_seen(self.accelerator) // self.get_tp_size()
+        means["num_tokens"] = self._total_train_tokens + seen
+        logs |= {f"{prefix}{name}": value for name, value in means.items()}
+        self._sums["eval"].clear()
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        """Evaluate or predict; what an earlier prediction has left in the sums counts no longer."""
+        self._sums["eval"].clear()
+        return super().evaluation_loop(*args, **kwargs)
 
     def _mode(self) -> str:
         assert self.model is not None
