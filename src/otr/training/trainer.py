@@ -28,6 +28,7 @@ from otr.training.parallel import (
     is_partitioned,
     prepared_reference,
 )
+from otr.training.placeholders import placeholder_ids, without_placeholders
 from otr.training.preparation import prepared_rows
 from otr.training.reference_policy import check_reference, reference_states
 from otr.training.refusals import check_settings
@@ -114,6 +115,7 @@ class OTRTrainer(ResumableTrainer):
         check_one_gpu(self.args)
         model: Any = self.accelerator.unwrap_model(self.model)
         output_head(model)
+        self._placeholders = placeholder_ids(model.config, self.processing_class)
         self._router_is_off = self.router_aux_loss_coef == 0
         self.reference_model = None
         if self.objective.anchor is not None:
@@ -303,7 +305,8 @@ class OTRTrainer(ResumableTrainer):
 
     def _without_repeats(self, inputs: dict[str, Any], per_process: int) -> dict[str, Any]:
         """A micro-batch that has just come from its loader; rows that only fill up an epoch's last
-        step, so that each process has as many, count nowhere."""
+        step, so that each process has as many, and placeholders of images count nowhere."""
+        inputs = without_placeholders(inputs, self._placeholders)
         kept = None
         if not self.args.dataloader_drop_last:
             kept = kept_rows(self.accelerator, per_process)
