@@ -131,10 +131,10 @@ def rows(num_rows: int = 16) -> Dataset:
     return Dataset.from_list(made)
 
 
-def collator(kind: str) -> Callable[[list[dict[str, Any]]], dict[str, Tensor]]:
+def collator(kind: str) -> Callable[[Any], dict[str, Tensor]]:
     """Batches of `rows` with an image each."""
 
-    def collate(batch: list[dict[str, Any]]) -> dict[str, Tensor]:
+    def collate(batch: Any) -> dict[str, Tensor]:
         ids = torch.tensor([row["input_ids"] for row in batch])
         labels = torch.tensor([row["labels"] for row in batch])
         made = {"input_ids": ids, "labels": labels, "attention_mask": torch.ones_like(ids)}

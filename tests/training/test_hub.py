@@ -197,7 +197,9 @@ def test_the_card_names_objective_settings_and_what_was_measured(tmp_path: Path)
     ):  # fmt: skip
         assert words in card.content, words
     assert "hf_secret" not in card.content and str(tmp_path) not in card.content
-    assert {"otr", "trl"} <= set(card.data.tags or ()) and card.data.library_name == "transformers"
+    metadata = card.data.to_dict()
+    assert {"otr", "trl"} <= set(metadata["tags"])
+    assert metadata["library_name"] == "transformers"
 
 
 def run_of(folder: Path, **training: Any) -> Run:

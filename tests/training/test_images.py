@@ -20,7 +20,7 @@ from tests.training.images import (
     seeing,
 )
 from tests.training.models import arguments, tokenizer
-from tests.training.test_like_trl import assert_logs_what_trl_logs
+from tests.training.test_like_trl import assert_logs_what_trl_logs, own
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -108,11 +108,11 @@ def test_conversations_with_images_train_as_in_trl_but_for_the_placeholders(
             train_dataset=conversations(split=split),
             eval_dataset=conversations(8, split=split),
             processing_class=processor(),
-            **({"objective": SFT()} if kind is OTRTrainer else {}),
+            **own(kind),
         )  # fmt: skip
         if not split and kind is SFTTrainer:
             usual = copy.copy(trainer.data_collator)
-            trainer.data_collator = lambda rows, usual=usual: without_images(usual(rows))
+            trainer.data_collator = lambda rows, usual=usual: without_images(usual(rows))  # type: ignore[assignment]
         trainer.train()
         runs.append(trainer)
     assert_logs_what_trl_logs(*runs)

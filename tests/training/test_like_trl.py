@@ -31,15 +31,19 @@ def even_rows(num_rows: int, prompt: int = 4) -> Dataset:
     return Dataset.from_list(rows)
 
 
+def own(kind: type[SFTTrainer]) -> dict[str, Any]:
+    """What only our trainer takes."""
+    return {"objective": SFT()} if kind is OTRTrainer else {}
+
+
 def trained(kind: type[SFTTrainer], of: Any, folder: Path, **settings: Any) -> Any:
-    keywords: dict[str, Any] = {"objective": SFT()} if kind is OTRTrainer else {}
     trainer = kind(
         model=of,
         args=arguments(folder, **settings),
         train_dataset=even_rows(64),
         eval_dataset=even_rows(16),
         processing_class=tokenizer(),
-        **keywords,
+        **own(kind),
     )
     trainer.train()
     return trainer
@@ -113,7 +117,9 @@ def test_virtual_tokens_predict_the_first_token_as_in_trl(config: Any, tmp_path:
     made = []
     for kind, rate in ((OTRTrainer, 12 / 11), (SFTTrainer, 1.0)):
         torch.manual_seed(4)
-        options = VIRTUAL | ({"encoder_hidden_size": 8} if config is PromptEncoderConfig else {})
+        options: dict[str, Any] = VIRTUAL | (
+            {"encoder_hidden_size": 8} if config is PromptEncoderConfig else {}
+        )
         of = get_peft_model(model(), config(**options))
         trainer = kind(
             model=of,
@@ -123,7 +129,7 @@ def test_virtual_tokens_predict_the_first_token_as_in_trl(config: Any, tmp_path:
             train_dataset=even_rows(64, prompt=0),
             eval_dataset=even_rows(8, prompt=0),
             processing_class=tokenizer(),
-            **({"objective": SFT()} if kind is OTRTrainer else {}),
+            **own(kind),
         )
         before = trainer.evaluate()
         trainer.train()

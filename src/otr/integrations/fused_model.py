@@ -44,7 +44,7 @@ class FusedHead:
 
     last: HeadOutput | None = None
     """Of the last forward pass that made the loss, detached; per-token fields (N·L,), each about
-    the token after it."""
+    the token after it; with prompt tuning, about the token itself."""
 
     compaction: float | str | None = None
     transform: HeadTransform

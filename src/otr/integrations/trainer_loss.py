@@ -109,15 +109,15 @@ class ObjectiveLoss(TrainerCallback):
         num_supervised = (targets_NL != IGNORED).sum()
         num_tokens = num_supervised if num_items_in_batch is None else num_items_in_batch
         step = self.step if self._is_training else EVALUATION_STEP
+        ids_NL, mask_NL, positions_NL = (inputs[name] for name in _READ)
+        keys_NL = state_keys(ids_NL, mask_NL, positions_NL, first)
         states_NLV = logits if first else logits[:, :-1]
         head = logits_loss(
             predicting_states(states_NLV, targets_NL.shape[1], first),
             targets_NL.flatten(),
             self.objective.at(self.progress if self._is_training else 1.0),
             seed=step_seed(self._trainer_seed if self.seed is None else self.seed, step),
-            token_keys=state_keys(*(inputs[name] for name in _READ), first)[:, kept]
-            .flatten()
-            .to(logits.device),
+            token_keys=keys_NL[:, kept].flatten().to(logits.device),
             num_tokens=num_tokens,
         )
         self.last = head
@@ -147,7 +147,7 @@ class ObjectiveMixin:
     def __init__(self, *args: Any, objective: Objective | None = None, **kwargs: Any) -> None:
         self.objective_loss: ObjectiveLoss = objective_loss_func(objective)
         callbacks = [*(kwargs.pop("callbacks", None) or ()), self.objective_loss]
-        super().__init__(*args, callbacks=callbacks, **kwargs)
+        super().__init__(*args, callbacks=callbacks, **kwargs)  # type: ignore[call-arg]
         # The loss is divided by the tokens of the whole optimizer step, which the trainer counts only
         # for a loss that says so.
         self.model_accepts_loss_kwargs = True

@@ -27,6 +27,11 @@ _MAY_CHANGE = (
 """Settings of `training:` that change nothing of what is computed."""
 
 
+_UPLOAD_ERRORS: tuple[type[BaseException], ...] = (*HfHubHTTPError.__bases__, RuntimeError)
+"""Of the hub's client: those of its HTTP library, which differs by release, OSError, and RuntimeError
+around either."""
+
+
 @dataclass(frozen=True)
 class Standing:
     """What a run folder holds of a run."""
@@ -171,9 +176,7 @@ def _push(trainer: HubTrainer, folder: Path) -> None:
     """Raise UserError if the model cannot be uploaded, which is whole here all the same."""
     try:
         trainer.push_folder(folder)
-    except (*HfHubHTTPError.__bases__, RuntimeError) as error:
-        # The client's errors are those of its HTTP library, which differs by release, OSError, and
-        # RuntimeError around either.
+    except _UPLOAD_ERRORS as error:
         raise UserError(
             f"training.push_to_hub: {folder} is whole, but its upload failed: {first_line(error)}\n"
             f"`hf upload {trainer.hub_model_id} {folder}` uploads it"

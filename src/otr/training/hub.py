@@ -148,7 +148,7 @@ class HubTrainer(SFTTrainer):
         message = f"Training in progress, {checkpoint.name.replace('checkpoint-', 'step ')}"
         if self.args.save_strategy == SaveStrategy.EPOCH:
             message = f"Training in progress, epoch {int(self.state.epoch or 0)}"
-        jobs = [("model", None, message)]
+        jobs: list[tuple[str, str | None, str]] = [("model", None, message)]
         if self.args.hub_strategy in (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS):
             last = self.args.hub_strategy == HubStrategy.CHECKPOINT
             place = "last-checkpoint" if last else checkpoint.name

@@ -18,7 +18,7 @@ from otr.training.guard import StepGuard
 from otr.training.head_loss import loss_in_head
 from otr.training.head_transform import HeadTransform, measured_transform, probed_outputs
 from otr.training.last_batch import RowLengths, kept_rows, without_repeats
-from otr.training.memory import peak_memory_mb
+from otr.training.logged import LoggedTrainer
 from otr.training.model_head import fused_head, in_mode, output_head
 from otr.training.packing import check_documents_apart
 from otr.training.parallel import (
@@ -32,16 +32,12 @@ from otr.training.placeholders import placeholder_ids, without_placeholders
 from otr.training.preparation import prepared_rows
 from otr.training.reference_policy import check_reference, reference_states
 from otr.training.refusals import check_settings
-from otr.training.resumable import ResumableTrainer
 from otr.training.router_loss import (
     agreed_coefficient,
     makes_router_loss,
-    router_coefficient,
-    set_router_coefficient,
     unnamed_coefficient,
 )
 from otr.training.sequences import NORMALIZATIONS, num_sequences, sequence_weights
-from otr.training.sums import Sums
 from otr.training.targets import predicts_first_token, targets
 from otr.training.token_keys import EVALUATION_STEP, step_seed
 
@@ -49,7 +45,7 @@ _NOT_THE_MODELS = ("labels", "num_seen")
 """What of a micro-batch is not for the model's forward."""
 
 
-class OTRTrainer(ResumableTrainer):
+class OTRTrainer(LoggedTrainer):
     """Supervised fine-tuning with One-Token Rollout, or any objective of `otr.objectives`.
 
     Takes what `SFTTrainer` takes, with TRL's `SFTConfig`, and the objective. The loss is
@@ -63,6 +59,10 @@ class OTRTrainer(ResumableTrainer):
     peak_memory_mb and num_tokens; and kept_fraction, the share of the head's gradient that was
     multiplied, where some could be left out. The evaluation loss and NLL are means over tokens too;
     its rollouts are the same at every evaluation.
+
+    Placeholders of images, video and sound in the labels are never learned, drawn or rewarded. The
+    last virtual token of prompt tuning and p-tuning predicts each sequence's first token. Uploads to
+    the hub are of whole checkpoints, with a card of what was trained.
 
     Args:
         objective: what to train; `OTR()` unless given.
@@ -133,13 +133,12 @@ class OTRTrainer(ResumableTrainer):
         self.model_accepts_loss_kwargs = True
         # The filter would log a loss that is not a number as 0; the guard leaves such steps out.
         self.args.logging_nan_inf_filter = False
-        self._sums = {mode: Sums(self.args.device) for mode in ("train", "eval")}
         self.head_timer = HeadTimer()
         self.guard = StepGuard(
             Path(str(self.args.output_dir)) / runs.SKIPPED, self.processing_class, max_skipped_steps
         )
         self.add_callback(self.guard)
-        self.stateful = {"sums": self._sums["train"], "head": self.head_timer, "guard": self.guard}
+        self.stateful |= {"head": self.head_timer, "guard": self.guard}
         self.progress_share: Callable[[], float] = self._share_of_steps
         """The share of the training that is done, between 0 and 1: what schedules follow."""
 
@@ -346,59 +345,6 @@ class OTRTrainer(ResumableTrainer):
             for each in counted
         ]
         return super()._get_num_items_in_batch(stand_ins, device)
-
-    @property
-    def router_aux_loss_coef(self) -> float:  # type: ignore[override]
-        """The weight of the router's loss, as the model has it now."""
-        named = router_coefficient(self.accelerator.unwrap_model(self.model))
-        return self._unnamed_coefficient if named is None else named
-
-    @router_aux_loss_coef.setter
-    def router_aux_loss_coef(self, coefficient: float) -> None:
-        self._unnamed_coefficient = coefficient
-        set_router_coefficient(self.accelerator.unwrap_model(self.model), coefficient)
-
-    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
-        """One micro-batch forward and backward."""
-        self._sums["train"].begin()
-        return super().training_step(*args, **kwargs)
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log the trainer's own figures and the means of the objective's.
-
-        The line that closes a training has those of the steps after its last line.
-        """
-        if "loss" in logs or "total_flos" in logs:
-            self._add_figures(logs)
-        elif prefix := next((key[: -len("loss")] for key in logs if key.endswith("_loss")), ""):
-            self._add_evaluation(logs, prefix)
-        super().log(logs, start_time)
-
-    def _add_figures(self, logs: dict[str, float]) -> None:
-        means = self._sums["train"].means(self.accelerator)
-        if not means:
-            return
-        self._total_train_tokens += int(means.pop("num_seen")) // self.get_tp_size()
-        means.pop("loss")
-        logs |= means
-        logs["num_tokens"] = self._total_train_tokens
-        logs["peak_memory_mb"] = peak_memory_mb()
-        self._sums["train"].clear()
-
-    def _add_evaluation(self, logs: dict[str, float], prefix: str) -> None:
-        means = self._sums["eval"].means(self.accelerator)
-        means.pop("num_seen", None)
-        if "aux_loss" in means:
-            means["loss"] += self.router_aux_loss_coef * means["aux_loss"]
-        seen = self._sums["train"].num_seen(self.accelerator) // self.get_tp_size()
-        means["num_tokens"] = self._total_train_tokens + seen
-        logs |= {f"{prefix}{name}": value for name, value in means.items()}
-        self._sums["eval"].clear()
-
-    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
-        """Evaluate or predict; what an earlier prediction has left in the sums counts no longer."""
-        self._sums["eval"].clear()
-        return super().evaluation_loop(*args, **kwargs)
 
     def _mode(self) -> str:
         assert self.model is not None
