@@ -207,13 +207,11 @@ class HubTrainer(SFTTrainer):
 
 
 def _lay_out(output_dir: Path, checkpoint: Path, here: Path, *, whole: bool) -> None:
-    """Put what is to be uploaded into `here`, as links where the files never change: `model`, and
-    with `whole` also `checkpoint`."""
+    """Put what is to be uploaded into `here`, as links: `model`, and with `whole` also
+    `checkpoint`."""
     model = here / "model"
     for path in _others(output_dir):
-        target = model / path.relative_to(output_dir)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(path, target)
+        _link(path, model / path.relative_to(output_dir))
     for path in sorted(each for each in checkpoint.rglob("*") if each.is_file()):
         name = path.relative_to(checkpoint)
         if _is_of_model(name):
@@ -224,11 +222,13 @@ def _lay_out(output_dir: Path, checkpoint: Path, here: Path, *, whole: bool) -> 
 
 def _others(output_dir: Path) -> Iterator[Path]:
     """What lies in the output folder that may be uploaded."""
-    for path in sorted(output_dir.rglob("*")):
-        top = path.relative_to(output_dir).parts[0]
-        ours = any(Path(top).match(pattern.removesuffix("/*")) for pattern in NOT_PUSHED)
-        if not ours and path.is_file() and not path.is_symlink():
-            yield path
+    for top in sorted(output_dir.iterdir()):
+        ours = any(top.match(pattern.removesuffix("/*")) for pattern in NOT_PUSHED)
+        if ours or top.name in (".git", ".cache"):
+            continue
+        for path in sorted(top.rglob("*")) if top.is_dir() else [top]:
+            if path.is_file() and not path.is_symlink():
+                yield path
 
 
 def _is_of_model(name: Path) -> bool:
