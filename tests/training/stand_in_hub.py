@@ -92,9 +92,8 @@ def _served(hub: StandInHub) -> Iterator[str]:
 
         def _answer(self) -> None:
             body = self._body()
-            host, port = self.server.server_address[:2]
             path = unquote(urlsplit(self.path).path)
-            status, value = hub.answer(self.command, path, body, f"http://{host}:{port}")
+            status, value = hub.answer(self.command, path, body, f"http://{self.headers['Host']}")
             content = json.dumps(value).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
@@ -120,9 +119,8 @@ def _served(hub: StandInHub) -> Iterator[str]:
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    host, port = server.server_address[:2]
     try:
-        yield f"http://{host}:{port}"
+        yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()

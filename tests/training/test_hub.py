@@ -192,13 +192,13 @@ def test_the_card_names_objective_settings_and_what_was_measured(tmp_path: Path)
     evaluated = [row for row in trainer.state.log_history if "eval_nll" in row][-1]
     for words in (
         "# mine\n", "`otr with num_rollouts=8, temperature=1.5`", "normalization: sequence",
-        "over 2 steps", f"| nll | {evaluated['eval_nll']:.6g} |", "| learning_rate | 0.001 |",
+        "over 2 steps", f"| nll | {evaluated['eval_nll']:.6g} |", "| learning_rate | 0.001 |", "anchor: null",
         "64 examples", "step 2:",
     ):  # fmt: skip
         assert words in card.content, words
     assert "hf_secret" not in card.content and str(tmp_path) not in card.content
     metadata = card.data.to_dict()
-    assert {"otr", "trl"} <= set(metadata["tags"])
+    assert metadata["tags"] == ["trl", "otr"]
     assert metadata["library_name"] == "transformers"
 
 

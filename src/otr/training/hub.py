@@ -41,6 +41,9 @@ class HubTrainer(SFTTrainer):
     from. States of optimizers go with these two alone.
     """
 
+    # TRL's are "trl" and "sft"; the card adds the objective's name.
+    _tag_names = ["trl"]  # noqa: RUF012
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.data_sha256: dict[str, str] = {}
         """By name, the SHA-256 of files that the data come from, for the card."""

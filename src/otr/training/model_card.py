@@ -1,5 +1,6 @@
 """The card of a trained model: objective, settings, data and what was measured."""
 
+import json
 import os
 import re
 from pathlib import Path
@@ -30,7 +31,7 @@ _CARD = """\
 
 # {name}
 
-{base}, fine-tuned with {objective} by `otr` {version}, over {step} steps.
+{base}: fine-tuned with {objective} by `otr` {version}, over {step} steps.
 
 ## Objective
 
@@ -87,12 +88,12 @@ def card_of(
         metadata=metadata.to_yaml(),
         mark=_MARK,
         name=name or _name_of(trainer.args),
-        base=words + (", an adapter" if adapted else ""),
+        base=f"An adapter on {words}" if adapted else words[:1].upper() + words[1:],
         objective=f"`{in_words(trainer.objective)}`",
         version=installed_version("otr"),
         step=trainer.state.global_step,
         options="\n".join(
-            f"{key}: {value}" for key, value in options_of(trainer.objective).items()
+            f"{key}: {json.dumps(value)}" for key, value in options_of(trainer.objective).items()
         ),
         normalization=trainer.normalization,
         data=_data(trainer, dataset_name),
@@ -118,7 +119,7 @@ def _base_of(model: Any) -> str:
 
 
 def _plain_base(base: str) -> str:
-    return f"`{Path(base).name}`" if base else "A model with weights of its own"
+    return f"`{Path(base).name}`" if base else "a model with weights of its own"
 
 
 def _data(trainer: Any, dataset_name: str | None) -> str:
@@ -161,6 +162,8 @@ def _measured(log_history: list[dict[str, Any]]) -> str:
 def _settings(trainer: Any) -> list[str]:
     args = trainer.args
     found = {name: getattr(args, name, None) for name in _SETTINGS}
+    # One of them says how long the training was.
+    found["num_train_epochs" if args.max_steps > 0 else "max_steps"] = None
     found["processes"] = args.world_size
     model = trainer.accelerator.unwrap_model(trainer.model)
     for each in getattr(model, "peft_config", {}).values():
