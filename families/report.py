@@ -32,7 +32,7 @@ nothing; a `ValueError` of its own but where the reason says `SFTTrainer`. **Not
 
 ## Passes
 
-Only the text of models that see images too is tried. Errors are the largest of loss and gradients. The loss
+Only the text of models that see images too is tried here; with images, see below. Errors are the largest of loss and gradients. The loss
 that a model makes itself from labels is the mean NLL, with its router's loss where it has one: in {same} of
 these. The trainer's loss is of the next token also where a model's own is not: {unshifted} take a label for
 the token it stands at{other}.
@@ -40,6 +40,21 @@ the token it stands at{other}.
 | model type | head | router's loss | error |
 |---|---|---|---|
 {passes}
+
+## With images
+
+A step of `OTRTrainer` and of `with_fused_head` on images, text and labels is tested against the model's own logits,
+its encoder of images included, on tiny models of these families; LLaVA also line by
+line beside TRL's `SFTTrainer`, with its processor and TRL's conversations. <!-- `tests/training/test_images.py` -->
+
+| family | the image reaches the model as |
+|---|---|
+| gemma3 | `pixel_values`, `token_type_ids` |
+| llava | `pixel_values` |
+| qwen2_vl | `pixel_values` of patches, `image_grid_thw`, `mm_token_type_ids` |
+| smolvlm | several `pixel_values` a row |
+
+Placeholders of images are not learned: [what that changes](features.md#images).
 
 ## Refused
 

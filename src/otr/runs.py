@@ -8,7 +8,7 @@ audit.json         what the data lost on their way to tokens
 cost.json          seconds, tokens a second, peak memory, the head's share of the time
 checkpoints/       the trainer's own checkpoints, each with a manifest.json of its files' hashes
 skipped/           batches of steps that were not finite, so not applied
-model/             safetensors and tokenizer, loads with `from_pretrained`
+model/             safetensors, tokenizer and model card, loads with `from_pretrained`
 scores.json, answers.jsonl   after an evaluation
 answers.partial/   of an evaluation that is not finished, its answers so far
 failed.json        of a run in a study, why it failed

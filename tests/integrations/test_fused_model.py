@@ -187,12 +187,15 @@ def test_an_adapter_goes_on_before_or_after(order: str) -> None:
     assert_same_gradients(gradients(of, loss), expected_gradients)
 
 
-def test_prompt_tuning_supervises_the_same_tokens() -> None:
+def test_prompt_tuning_has_the_loss_and_gradients_of_peft_with_each_first_token() -> None:
     of = get_peft_model(model(), PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3))
     inputs = batch()
-    expected = expected_loss(of.train(), inputs, SFT(), 0)
-    with_fused_head(of, SFT())
-    torch.testing.assert_close(of(**inputs).loss, expected, rtol=1e-5, atol=1e-6)
+    inputs["labels"] = inputs["input_ids"].where(inputs["attention_mask"] == 1, -100)
+    expected = of.train()(**inputs).loss
+    expected_gradients = gradients(of, expected)
+    loss = with_fused_head(of, SFT())(**inputs).loss
+    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)
+    assert_same_gradients(gradients(of, loss), expected_gradients)
     without_fused_head(of)
     with_fused_head(of.get_base_model(), SFT())  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="labels without input_ids"):

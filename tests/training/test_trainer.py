@@ -439,7 +439,7 @@ def test_rows_that_are_cut_are_counted_and_a_total_loss_is_refused(tmp_path: Pat
     ("keywords", "message"),
     [
         ({"loss_type": "dft"}, "objective=DFT"),
-        ({"label_smoothing_factor": 0.1}, "label_smoothing_factor=0.1 would be a second objective"),
+        ({"label_smoothing_factor": 0.1}, "pass objective=LabelSmoothing(epsilon=0.1)"),
         ({"objective": "otr"}, "objective must be one of otr's"),
         (
             {"peft_config": LoraConfig(target_modules=["lm_head"], task_type="CAUSAL_LM")},

@@ -178,12 +178,8 @@ def _print(scores: dict[str, Any]) -> None:
         for name, entry in scores.items()
         if entry.get("num_truncated")
     }
-    print(
-        "".join(
-            f"{line}\n" for line in wrapped([f"warning: {each}" for each in cut_warnings(shares)])
-        ),
-        end="",
-    )
+    for line in wrapped([f"warning: {words}" for words in cut_warnings(shares)]):
+        print(line)
 
 
 def _in_words(entry: dict[str, Any]) -> str:

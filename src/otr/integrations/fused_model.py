@@ -20,7 +20,8 @@ from otr.training.head_loss import loss_in_head
 from otr.training.head_transform import HeadTransform, measured_transform, probed_outputs
 from otr.training.model_head import fused_head, in_mode, output_head
 from otr.training.reference_policy import check_reference, reference_states
-from otr.training.router_loss import makes_router_loss, unnamed_coefficient
+from otr.training.router_loss import makes_router_loss, router_coefficient, unnamed_coefficient
+from otr.training.targets import predicts_first_token, targets
 from otr.training.token_keys import step_seed
 
 _Model = TypeVar("_Model", bound=nn.Module)
@@ -43,11 +44,10 @@ class FusedHead:
 
     last: HeadOutput | None = None
     """Of the last forward pass that made the loss, detached; per-token fields (N·L,), each about
-    the token after it."""
+    the token after it; with prompt tuning, about the token itself."""
 
     compaction: float | str | None = None
     transform: HeadTransform
-    router_coefficient: float
     reference_model: nn.Module | None = None
     before: Callable[..., Any] | None = None
     """A forward of the model's own that it had instead of its class's."""
@@ -84,7 +84,9 @@ def with_fused_head(
             = sum of the objective's L_t over the supervised tokens / n
 
     in training mode, with the labels shifted inside, as transformers does it; plus the model's own
-    loss of a router, in proportion to the tokens. Without `num_items_in_batch` the divisor is the
+    loss of a router, in proportion to the tokens, with the coefficient that the model has then.
+    After prompt tuning's virtual tokens each sequence's first token is learned too, as in peft.
+    Without `num_items_in_batch` the divisor is the
     number of supervised tokens of this call. The logits are None then. Without labels, and in
     evaluation mode, the model answers as it did before, with logits.
 
@@ -117,13 +119,12 @@ def with_fused_head(
         check_reference(model, reference_model)
     with in_mode(model, training=True):
         transform = measured_transform(model)  # type: ignore[arg-type]
-        coefficient = _router_coefficient(model)
+        _check_router(model)
     state = FusedHead(
         objective=objective,
         seed=seed,
         compaction=compaction,
         transform=transform,
-        router_coefficient=coefficient,
         reference_model=reference_model,
         before=model.__dict__.get("forward"),
     )
@@ -149,16 +150,11 @@ def without_fused_head(model: _Model) -> _Model:
     return model
 
 
-def _router_coefficient(model: nn.Module) -> float:
-    """The weight of the router's loss that the model makes; 0 if it makes none."""
+def _check_router(model: nn.Module) -> None:
+    """Raise ValueError if the model makes a router's loss whose weight it does not name."""
     outputs = probed_outputs(model)  # type: ignore[arg-type]
-    if not makes_router_loss(outputs):
-        return 0.0
-    config: Any = model.config
-    coefficient = getattr(config.get_text_config(), "router_aux_loss_coef", None)
-    if coefficient is None:
+    if makes_router_loss(outputs) and router_coefficient(model) is None:
         raise unnamed_coefficient(model, "output_router_logits=False in its configuration")
-    return float(coefficient)
 
 
 def _forward_of(kind: type[nn.Module]) -> Callable[..., Any]:
@@ -189,19 +185,22 @@ def _outputs_with_loss(
     model: nn.Module, state: FusedHead, plain: Callable[..., Any], inputs: dict[str, Any]
 ) -> Any:
     """What the model answers, with the objective's loss and without logits."""
-    labels_NL = _next_labels(inputs)
-    num_supervised = (labels_NL != IGNORED).sum()
+    objective, reference = state.current_objective(), None
+    # A reference has no virtual tokens, so none of its states predicts the first token.
+    first = objective.anchor is None and predicts_first_token(model)
+    targets_NL = _targets(inputs, first)
+    num_supervised = (targets_NL != IGNORED).sum()
     num_tokens = inputs.pop("num_items_in_batch", None)
     as_tuple = inputs.pop("return_dict", None) is False
     inputs["use_cache"] = False
-    objective, reference = state.current_objective(), None
     if objective.anchor is not None:
         reference = reference_states(model, state.reference_model, inputs)
     loss = loss_in_head(
         inputs,
-        labels_NL,
+        targets_NL,
         objective,
         state.transform,
+        first=first,
         seed=step_seed(state.seed, state.step),
         num_tokens=num_tokens,
         compaction=state.compaction,
@@ -213,22 +212,26 @@ def _outputs_with_loss(
     (head,) = heads
     state.last = dataclasses.replace(head, loss=head.loss.detach())
     total = head.loss
-    if state.router_coefficient and makes_router_loss(outputs):
+    coefficient = router_coefficient(model)
+    if coefficient and makes_router_loss(outputs):
         share = 1.0 if num_tokens is None else num_supervised / num_tokens
-        total = total + state.router_coefficient * share * outputs.aux_loss.to(total.device)
+        total = total + coefficient * share * outputs.aux_loss.to(total.device)
     kept = {name: value for name, value in outputs.items() if name not in ("loss", "logits")}
     made = type(outputs)(loss=total, **kept)
     return made.to_tuple() if as_tuple else made
 
 
-def _next_labels(inputs: dict[str, Any]) -> Tensor:
-    """The label of each position, which is the token after it, out of the inputs. (N, L)"""
+def _targets(inputs: dict[str, Any], first: bool) -> Tensor:
+    """The label that each state predicts, out of the inputs. (N, L)"""
     labels_NL, shifted_NL = inputs.pop("labels", None), inputs.pop("shift_labels", None)
     if inputs.get("input_ids") is None:
         raise ValueError(
             "labels without input_ids: a token's rollouts follow from the tokens before it; pass "
             "input_ids (with prompt tuning, put the fused head on after the adapter)"
         )
-    if shifted_NL is not None:
-        return shifted_NL
-    return nn.functional.pad(labels_NL[:, 1:], (0, 1), value=IGNORED)
+    if shifted_NL is None:
+        return targets(labels_NL, first)
+    if first:
+        # They are of the tokens after each token; the states begin a token earlier.
+        return nn.functional.pad(shifted_NL[:, :-1], (1, 0), value=IGNORED)
+    return shifted_NL

@@ -10,8 +10,9 @@ from otr.lm_head import IGNORED, HeadOutput, logits_loss
 from otr.objectives import OTR, Objective, require_objective
 from otr.training.budget import share_of_steps
 from otr.training.parallel import check_one_gpu
-from otr.training.router_loss import makes_router_loss
-from otr.training.token_keys import EVALUATION_STEP, step_seed, token_keys
+from otr.training.router_loss import makes_router_loss, router_coefficient
+from otr.training.targets import predicting_states, predicts_first_token, state_keys, targets
+from otr.training.token_keys import EVALUATION_STEP, step_seed
 
 _READ = ("input_ids", "attention_mask", "position_ids")
 
@@ -50,10 +51,12 @@ class ObjectiveLoss(TrainerCallback):
         self.objective, self.seed = objective, seed
         self.step, self.progress = 0, 0.0
         self.last: HeadOutput | None = None
-        """Of the last call, per-token fields (N·L,), each about the token after it."""
-        self._router_coefficient: float | None = None
+        """Of the last call, per-token fields (N·L,), each about the token after it; with prompt
+        tuning, about the token itself."""
+        self._trainer_seed = 0
         self._is_training = True
         self._inputs: dict[str, Any] | None = None
+        self._model: nn.Module | None = None
         self._hook: Any = None
 
     def on_init_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
@@ -62,14 +65,21 @@ class ObjectiveLoss(TrainerCallback):
         Raises: ValueError if the trainer would split each batch among several GPUs.
         """
         check_one_gpu(args)
+        self._follow(args, model)
+
+    def on_train_begin(
+        self, args: Any, state: Any, control: Any, model: Any = None, **_: Any
+    ) -> None:
+        """Follow the model that is trained: `model_init` makes another for each training."""
+        self._follow(args, model)
+
+    def _follow(self, args: Any, model: nn.Module) -> None:
+        self._trainer_seed = args.seed
+        if model is self._model:
+            return
         if self._hook is not None:
             self._hook.remove()
-        if self.seed is None:
-            self.seed = args.seed
-        config = getattr(model, "config", None)
-        if config is not None:
-            config = config.get_text_config()
-            self._router_coefficient = getattr(config, "router_aux_loss_coef", None)
+        self._model = model
         self._hook = model.register_forward_pre_hook(self._read, with_kwargs=True)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -90,27 +100,73 @@ class ObjectiveLoss(TrainerCallback):
                 "the loss function has not seen input_ids; it is a callback too: "
                 "Trainer(…, compute_loss_func=loss, callbacks=[loss])"
             )
+        assert self._model is not None
         logits = outputs.logits if hasattr(outputs, "logits") else outputs["logits"]
-        # Prompt-learning adapters put tokens of their own in front of each sequence.
-        logits = logits[:, -labels.shape[1] :][:, :-1].flatten(0, 1)
-        next_T = labels[:, 1:].flatten().to(logits.device)
-        keys_NL = token_keys(inputs["input_ids"], inputs["attention_mask"], inputs["position_ids"])
-        num_supervised = (next_T != IGNORED).sum()
+        first = predicts_first_token(self._model)
+        # Without prompt tuning the last position predicts nothing, and its logits are left out.
+        kept = slice(None) if first else slice(-1)
+        targets_NL = targets(labels, first)[:, kept].to(logits.device)
+        num_supervised = (targets_NL != IGNORED).sum()
         num_tokens = num_supervised if num_items_in_batch is None else num_items_in_batch
         step = self.step if self._is_training else EVALUATION_STEP
+        ids_NL, mask_NL, positions_NL = (inputs[name] for name in _READ)
+        keys_NL = state_keys(ids_NL, mask_NL, positions_NL, first)
+        states_NLV = logits if first else logits[:, :-1]
         head = logits_loss(
-            logits,
-            next_T,
+            predicting_states(states_NLV, targets_NL.shape[1], first),
+            targets_NL.flatten(),
             self.objective.at(self.progress if self._is_training else 1.0),
-            seed=step_seed(0 if self.seed is None else self.seed, step),
-            token_keys=keys_NL[:, :-1].flatten().to(logits.device),
+            seed=step_seed(self._trainer_seed if self.seed is None else self.seed, step),
+            token_keys=keys_NL[:, kept].flatten().to(logits.device),
             num_tokens=num_tokens,
         )
         self.last = head
-        if self._router_coefficient and makes_router_loss(outputs):
+        coefficient = router_coefficient(self._model)
+        if coefficient and makes_router_loss(outputs):
             share = num_supervised / num_tokens
-            return head.loss + self._router_coefficient * share * outputs.aux_loss.to(logits.device)
+            return head.loss + coefficient * share * outputs.aux_loss.to(logits.device)
         return head.loss
+
+
+class ObjectiveMixin:
+    """A trainer of transformers, or a subclass, whose loss is an objective's on the full logits.
+
+        class ObjectiveTrainer(ObjectiveMixin, Trainer): ...
+        ObjectiveTrainer(model, args, train_dataset=…, objective=OTR())
+
+    As `objective_loss_func`, in one place instead of two, and without the argument
+    `compute_loss_func`, which TRL's trainers lose in their version 2.0.
+
+    Args:
+        objective: `OTR()` by default.
+        *args, **kwargs: as for the trainer.
+
+    Raises: ValueError if the objective cannot work on logits.
+    """
+
+    def __init__(self, *args: Any, objective: Objective | None = None, **kwargs: Any) -> None:
+        self.objective_loss: ObjectiveLoss = objective_loss_func(objective)
+        callbacks = [*(kwargs.pop("callbacks", None) or ()), self.objective_loss]
+        super().__init__(*args, callbacks=callbacks, **kwargs)  # type: ignore[call-arg]
+        # The loss is divided by the tokens of the whole optimizer step, which the trainer counts only
+        # for a loss that says so.
+        self.model_accepts_loss_kwargs = True
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """The objective over a micro-batch, divided by the tokens of the optimizer step."""
+        trainer: Any = self
+        outputs = model(**{name: value for name, value in inputs.items() if name != "labels"})
+        loss = self.objective_loss(outputs, inputs["labels"], num_items_in_batch)
+        if num_items_in_batch is not None and trainer.args.average_tokens_across_devices:
+            # Data parallelism averages gradients over processes; the divisor counted all of them.
+            loss = loss * (trainer.accelerator.num_processes // trainer.get_tp_size())
+        return (loss, outputs) if return_outputs else loss
 
 
 def objective_loss_func(objective: Objective | None = None, *, seed: int | None = None) -> Any:
@@ -123,10 +179,12 @@ def objective_loss_func(objective: Objective | None = None, *, seed: int | None 
     the rollouts follow. The loss is the objective's sum over the supervised tokens, divided by
     those of the whole optimizer step, whatever the gradient accumulation; the updates are those of
     `OTRTrainer`, which never holds the logits of all tokens, as `with_fused_head` does not either.
+    `model_init` and a search for hyperparameters work: the model of each training is followed. For
+    trainers without `compute_loss_func` there is `ObjectiveMixin`.
 
     Args:
-        objective: `OTR()` unless given.
-        seed: of the rollouts; the trainer's unless given.
+        objective: `OTR()` by default.
+        seed: of the rollouts; the trainer's by default.
 
     Raises: ValueError if the objective cannot work on logits; when called, if it was not passed in
         `callbacks`.

@@ -8,20 +8,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub.errors import HfHubHTTPError
 from transformers import Trainer
 
 from otr import runs
-from otr.errors import UserError
+from otr.errors import UserError, first_line
 from otr.runs import read_yaml
 from otr.training.checkpoints import find
 from otr.training.config import Run, differences, written
 from otr.training.environment import installed_version
+from otr.training.hub import CARD, HubTrainer
+from otr.training.model_card import card_of
 
 _MAY_CHANGE = (
     "dataloader_num_workers", "dataloader_prefetch_factor", "logging_dir", "report_to", "run_name",
     "save_steps", "save_strategy", "save_total_limit",
 )  # fmt: skip
 """Settings of `training:` that change nothing of what is computed."""
+
+
+_UPLOAD_ERRORS: tuple[type[BaseException], ...] = (*HfHubHTTPError.__bases__, RuntimeError)
+"""Of the hub's client: those of its HTTP library, which differs by release, OSError, and RuntimeError
+around either."""
 
 
 @dataclass(frozen=True)
@@ -130,20 +138,49 @@ def _named(message: str) -> str:
 
 
 def save_model(trainer: Trainer, folder: Path) -> None:
-    """Safetensors and tokenizer, whole or not at all."""
+    """Safetensors and tokenizer, whole or not at all; of ours with a card, and uploaded if the
+    settings say so.
+
+    Raises: UserError if the upload fails.
+    """
     aside = folder.with_name(f".{folder.name}.part")
     if trainer.args.should_save:
         shutil.rmtree(aside, ignore_errors=True)
     trainer.accelerator.wait_for_everyone()
-    trainer.save_model(str(aside))
+    ours = trainer if isinstance(trainer, HubTrainer) else None
+    if ours is None:
+        trainer.save_model(str(aside))
+    else:
+        ours.write_model(str(aside))
     if trainer.args.should_save:
         (aside / "training_args.bin").unlink(missing_ok=True)
-        (aside / "README.md").unlink(missing_ok=True)
+        (aside / CARD).unlink(missing_ok=True)
+        if ours is not None:
+            # In place of peft's, which knows nothing of the objective.
+            runs.write_text(aside / CARD, card_of(ours, _name(ours, folder)))
         _save_stop_tokens(trainer, aside)
         runs.flush_all(aside)
         aside.rename(folder)
         runs.flush(folder.parent)
     trainer.accelerator.wait_for_everyone()
+    if ours is not None and ours.args.push_to_hub and ours.is_world_process_zero():
+        _push(ours, folder)
+
+
+def _name(trainer: HubTrainer, folder: Path) -> str:
+    """What a card calls the model of a run."""
+    return str(trainer.args.hub_model_id or folder.absolute().parent.name).split("/")[-1]
+
+
+def _push(trainer: HubTrainer, folder: Path) -> None:
+    """Raise UserError if the model cannot be uploaded, which is whole here all the same."""
+    try:
+        trainer.push_folder(folder)
+    except _UPLOAD_ERRORS as error:
+        raise UserError(
+            f"training.push_to_hub: {folder} is whole, but its upload failed: {first_line(error)}\n"
+            f"`hf upload {trainer.hub_model_id} {folder}` uploads it"
+        ) from error
 
 
 def _save_stop_tokens(trainer: Trainer, folder: Path) -> None:

@@ -30,7 +30,7 @@ class StepGuard(TrainerCallback):
     def __init__(self, folder: Path, tokenizer: Any, most_in_a_row: int) -> None:
         self.folder, self.tokenizer, self.most_in_a_row = folder, tokenizer, most_in_a_row
         self.num_in_a_row = 0
-        self._seen: list[tuple[dict[str, Any], HeadOutput]] = []
+        self._seen: list[tuple[dict[str, Any], Tensor, HeadOutput]] = []
 
     def state(self) -> dict[str, Any]:
         """How many steps in a row were left out last."""
@@ -40,9 +40,10 @@ class StepGuard(TrainerCallback):
         """Count on from what `state` returned."""
         self.num_in_a_row = state["num_in_a_row"]
 
-    def saw(self, inputs: dict[str, Any], head: HeadOutput) -> None:
-        """Note a micro-batch of the step."""
-        self._seen.append((inputs, head))
+    def saw(self, inputs: dict[str, Any], targets_NL: Tensor, head: HeadOutput) -> None:
+        """Note a micro-batch of the step: the label that each state predicts, and what the head made
+        of it."""
+        self._seen.append((inputs, targets_NL, head))
 
     def on_pre_optimizer_step(
         self,
@@ -53,7 +54,7 @@ class StepGuard(TrainerCallback):
         optimizer: Any = None,
         **_: Any,
     ) -> None:
-        losses = torch.stack([head.loss.detach().float() for _, head in self._seen])
+        losses = torch.stack([head.loss.detach().float() for *_, head in self._seen])
         norm = torch.zeros(()) if args.fp16 else _gradient_norm(model, optimizer)
         finite = torch.isfinite(losses).all() & torch.isfinite(norm.to(losses.device))
         if args.world_size > 1:
@@ -82,7 +83,7 @@ class StepGuard(TrainerCallback):
         part = f"-{args.process_index}" if args.world_size > 1 else ""
         path = self.folder / f"step-{step}{part}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        batches = [_described(inputs, head, self.tokenizer) for inputs, head in self._seen]
+        batches = [_described(*seen, self.tokenizer) for seen in self._seen]
         runs.write_json(path, {"step": step, "found": what, "micro_batches": batches})
         words = f"the {what}: not applied, its batch is in {path}"
         if self.num_in_a_row >= self.most_in_a_row:
@@ -139,21 +140,22 @@ def _gradient_norm(model: nn.Module, optimizer: Any) -> Tensor:
     return get_total_norm(local) if local else torch.zeros(())
 
 
-def _described(inputs: dict[str, Any], head: HeadOutput, tokenizer: Any) -> dict[str, Any]:
+def _described(
+    inputs: dict[str, Any], targets_NL: Tensor, head: HeadOutput, tokenizer: Any
+) -> dict[str, Any]:
     """A micro-batch: what every row was, and what the model made of its tokens."""
-    labels_NL = inputs["labels"]
-    nll_NL = -head.log_prob.reshape(labels_NL.shape)
+    nll_NL = -head.log_prob.reshape(targets_NL.shape)
     rows = []
-    for ids, labels, nll in zip(inputs["input_ids"], labels_NL, nll_NL, strict=True):
-        # Each position speaks of the token after it.
-        learned = labels[1:] != IGNORED
-        values = nll[:-1][learned]
+    for ids, labels, targets, nll in zip(
+        inputs["input_ids"], inputs["labels"], targets_NL, nll_NL, strict=True
+    ):
+        values = nll[targets != IGNORED]
         rows.append(
             {
                 "text": tokenizer.decode(ids.tolist()),
                 "input_ids": ids.tolist(),
                 "labels": labels.tolist(),
-                "num_supervised": int(learned.sum()),
+                "num_supervised": len(values),
                 "num_not_finite": int((~torch.isfinite(values)).sum()),
                 "nll": runs.finite(float(values.float().mean())) if values.numel() else None,
             }

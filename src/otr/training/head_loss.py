@@ -11,15 +11,16 @@ from torch import Tensor
 from otr.lm_head import HeadOutput, linear_loss
 from otr.objectives import Objective
 from otr.training.head_transform import HeadTransform
-from otr.training.token_keys import token_keys
+from otr.training.targets import predicting_states, state_keys
 
 
 def loss_in_head(
     inputs: Mapping[str, Any],
-    labels_NL: Tensor,
+    targets_NL: Tensor,
     objective: Objective,
     transform: HeadTransform,
     *,
+    first: bool = False,
     seed: int,
     num_tokens: Tensor | int | None,
     compaction: float | str | None = None,
@@ -28,28 +29,29 @@ def loss_in_head(
 ) -> Callable[[Tensor, Tensor, Tensor | None], HeadOutput]:
     """What `fused_head` calls with hidden states, weight and bias of the head.
 
-    The per-token fields of its answer are (N·L,), each about the token after it.
+    The per-token fields of its answer are (N·L,), each about the target at its place.
 
     Args:
         inputs: of the model's forward; the rollouts follow from its tokens, mask and positions.
-        labels_NL: the label of each position, which is the token after it.
+        targets_NL: the label that each state predicts, from `targets`.
         objective: at this share of the training.
         transform: of the model.
+        first: whether a virtual token predicts each sequence's first token.
         seed: of the rollouts of this step.
         num_tokens: the divisor; the number of supervised tokens unless given.
         compaction: as for `linear_loss`.
         token_weights_NL: a factor on each position's loss.
         reference: what an anchor's reference hands to its head, (N, L, D'), and its head's weight.
     """
-    length = labels_NL.shape[1]
-    keys_NL = token_keys(
-        inputs["input_ids"], inputs.get("attention_mask"), inputs.get("position_ids")
+    length = targets_NL.shape[1]
+    keys_NL = state_keys(
+        inputs["input_ids"], inputs.get("attention_mask"), inputs.get("position_ids"), first
     )
     theirs: dict[str, Any] = {}
     if reference is not None:
         states, weight_of_theirs = reference
         theirs = {
-            "reference_hidden": _of_tokens(states, length),
+            "reference_hidden": predicting_states(states, length),
             "reference_weight": transform.of_words(weight_of_theirs),
         }
 
@@ -57,9 +59,9 @@ def loss_in_head(
         # The parts of a model may lie on several devices.
         device = hidden.device
         return linear_loss(
-            _of_tokens(hidden, length),
+            predicting_states(hidden, length, first),
             transform.of_words(weight),
-            labels_NL.flatten().to(device),
+            targets_NL.flatten().to(device),
             objective,
             bias=None if bias is None else transform.of_words(bias),
             logit_scale=transform.scale,
@@ -75,9 +77,3 @@ def loss_in_head(
         )
 
     return loss
-
-
-def _of_tokens(states: Tensor, length: int) -> Tensor:
-    """States of the sequences' own tokens, (N·L, D): prompt-learning adapters put tokens of theirs in
-    front of each sequence."""
-    return states[:, -length:].flatten(0, -2)

@@ -103,7 +103,7 @@ def outlook(
     for inputs in pieces or Pieces(trainer, LOOK_SECONDS):
         with torch.no_grad():
             head, _ = trainer.forward_with_head(trainer.model, inputs, exact)
-        labels = torch.nn.functional.pad(inputs["labels"][:, 1:], (0, 1), value=IGNORED).flatten()
+        labels = trainer.targets(inputs).flatten()
         kept = labels != IGNORED
         ends.append(torch.isin(labels[kept].cpu(), torch.tensor(end_ids, dtype=torch.long)))
         log_probs.append(head.log_prob[kept].double().cpu())

@@ -110,6 +110,8 @@ def _train(run: Run, restart: bool, progress: bool, trainers: list[OTRTrainer]) 
             remove_run(folder)
             write_head(prepared, found, folder)
         trainer.accelerator.wait_for_everyone()
+        environment = runs.read_as(folder / runs.ENVIRONMENT, runs.Environment)
+        trainer.data_sha256, trainer.keeps_card = environment["data_sha256"], False
         try:
             trainer.train(None if there.checkpoint is None else str(there.checkpoint))
         except (MemoryError, RuntimeError) as error:

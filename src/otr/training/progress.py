@@ -32,7 +32,8 @@ _BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}, {remaining} left{postfix}
 
 
 class Metrics(TrainerCallback):
-    """Appends each log line to metrics.jsonl, with the seconds of training so far.
+    """Appends each log line to metrics.jsonl, with the seconds of training so far, and has the steps
+    after the last one logged when training ends.
 
     The trainer would also keep every line in memory and write all of them into every checkpoint;
     only the last ones are left to it.
@@ -40,6 +41,16 @@ class Metrics(TrainerCallback):
 
     def __init__(self, path: Path, clock: Clock) -> None:
         self.path, self.clock = path, clock
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        # A whole line, before the last checkpoint; the trainer's closing line has no loss of theirs.
+        if state.global_step >= state.max_steps:
+            control.should_log = True
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        # Also where a budget or early stopping ends the training.
+        if control.should_training_stop:
+            control.should_log = True
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         del state.log_history[:-_LINES_IN_MEMORY]

@@ -22,11 +22,13 @@ def check_settings(config: Any, keywords: dict[str, Any]) -> None:
     if config is not None and config.label_smoothing_factor > 0:
         raise ValueError(
             f"label_smoothing_factor={config.label_smoothing_factor} would be a second "
-            "objective; set it to 0"
+            "objective; set it to 0 and pass "
+            f"objective=LabelSmoothing(epsilon={config.label_smoothing_factor}) of otr.objectives"
         )
     if keywords.get("compute_loss_func") is not None:
         raise ValueError(
-            "compute_loss_func would be a second objective; leave it out, or use SFTTrainer"
+            "compute_loss_func would be a second objective; leave it out and pass objective=…, or "
+            "use SFTTrainer"
         )
     if isinstance(config, SFTConfig):
         check_packing(config)

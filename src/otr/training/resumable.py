@@ -11,7 +11,6 @@ from torch import nn
 from torch.distributed.fsdp import FSDPModule
 from transformers import TrainerCallback, TrainerState
 from transformers.trainer_utils import TrainOutput
-from trl.trainer.sft_trainer import SFTTrainer
 
 from otr import runs
 from otr.terminal import visible
@@ -24,10 +23,11 @@ from otr.training.checkpoints import (
     sweep,
     why_broken,
 )
+from otr.training.hub import CARD, HubTrainer
 from otr.training.parallel import has_sharded_state, tensors_alone, whole_weights
 
-_NOT_KEPT = ("training_args.bin", "README.md")
-"""A pickle that nobody reads, and a model card."""
+_NOT_KEPT = ("training_args.bin", CARD)
+"""Of a checkpoint: a pickle that nobody reads, and peft's card."""
 
 _STATE = "trainer_state.json"
 
@@ -44,7 +44,7 @@ class Stateful(Protocol):
         ...
 
 
-class ResumableTrainer(SFTTrainer):
+class ResumableTrainer(HubTrainer):
     """Checkpoints are written aside, hashed, flushed and renamed; the newest whole one is gone on
     from, with everything that counts restored: the trainer's own state, and `stateful`'s."""
 
@@ -113,10 +113,16 @@ class ResumableTrainer(SFTTrainer):
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """The whole model, which `from_pretrained` loads; checkpoints of a sharded model whose
         state dict is sharded too hold only the shards."""
-        if not isinstance(self.model, FSDPModule):
+        shards = isinstance(self.model, FSDPModule) and has_sharded_state(self.accelerator)
+        if not (_internal_call and shards):
             super().save_model(output_dir, _internal_call)
-        elif not (_internal_call and has_sharded_state(self.accelerator)):
+
+    def write_model(self, output_dir: str) -> None:
+        """Write the whole model into a folder, and upload nothing."""
+        if isinstance(self.model, FSDPModule):
             self._save(output_dir, state_dict=whole_weights(self.model, self.args.should_save))
+        else:
+            super().write_model(output_dir)
 
     def _get_output_dir(self, trial: Any) -> str:
         return super()._get_output_dir(trial) if self._aside is None else str(self._aside)
@@ -149,6 +155,7 @@ class ResumableTrainer(SFTTrainer):
                 if all_wrote:
                     self._name_best(folder, name)
                     seal(folder / ASIDE / name, folder / name)
+                    self.push_whole(folder / name)
                     limit = self.args.save_total_limit
                     keep_newest(folder, limit, self.state.best_model_checkpoint)
             except OSError as error:
@@ -161,7 +168,6 @@ class ResumableTrainer(SFTTrainer):
     def _write_own_state(self, folder: Path) -> None:
         for name in _NOT_KEPT:
             (folder / name).unlink(missing_ok=True)
-            (Path(str(self.args.output_dir)) / name).unlink(missing_ok=True)
         state = {
             "logged": {
                 "loss": float(getattr(self, "_tr_loss", 0.0)),

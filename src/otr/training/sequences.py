@@ -9,28 +9,29 @@ import torch
 from torch import Tensor
 
 from otr.lm_head import IGNORED
+from otr.training.targets import targets
 
 NORMALIZATIONS = ("token", "sequence")
 
 
-def num_sequences(inputs: dict[str, Any]) -> Tensor:
+def num_sequences(inputs: dict[str, Any], first: bool = False) -> Tensor:
     """Sequences of a micro-batch that have a supervised token; scalar."""
-    return (_lengths_NL(inputs)[0] > 0).sum()
+    return (_lengths_NL(inputs, first)[0] > 0).sum()
 
 
-def sequence_weights(inputs: dict[str, Any]) -> Tensor:
+def sequence_weights(inputs: dict[str, Any], first: bool = False) -> Tensor:
     """1 / T of each position, T the supervised tokens of its sequence; 0 where nothing is learned.
 
-    A row is a sequence; of packed rows, whose positions begin anew, each document is one. As in
-    the loss, a position stands for the token after it.
+    A row is a sequence; of packed rows, whose positions begin anew, each document is one. A
+    position stands for its target, as in `targets`.
 
     Shapes: (N, L) float32.
     """
-    lengths_S, sequence_NL = _lengths_NL(inputs)
-    return lengths_S.clamp(min=1).reciprocal()[sequence_NL] * _supervised(inputs)
+    lengths_S, sequence_NL = _lengths_NL(inputs, first)
+    return lengths_S.clamp(min=1).reciprocal()[sequence_NL] * _supervised(inputs, first)
 
 
-def _lengths_NL(inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
+def _lengths_NL(inputs: dict[str, Any], first: bool) -> tuple[Tensor, Tensor]:
     """Supervised tokens of each sequence, some of which may be empty, and the sequence of each
     position."""
     labels_NL = inputs["labels"]
@@ -40,11 +41,10 @@ def _lengths_NL(inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
     begins_NL[:, 0] = 1
     sequence_NL = begins_NL.flatten().cumsum(0).view_as(labels_NL) - 1
     counts_S = torch.zeros(labels_NL.numel(), device=labels_NL.device)
-    counts_S.index_add_(0, sequence_NL.flatten(), _supervised(inputs).flatten())
+    counts_S.index_add_(0, sequence_NL.flatten(), _supervised(inputs, first).flatten())
     return counts_S, sequence_NL
 
 
-def _supervised(inputs: dict[str, Any]) -> Tensor:
-    """1 where the token after a position is learned. (N, L) float32."""
-    labels_NL = torch.nn.functional.pad(inputs["labels"][:, 1:], (0, 1), value=IGNORED)
-    return (labels_NL != IGNORED).float()
+def _supervised(inputs: dict[str, Any], first: bool) -> Tensor:
+    """1 where a position's target is learned. (N, L) float32."""
+    return (targets(inputs["labels"], first) != IGNORED).float()

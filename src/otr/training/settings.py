@@ -70,6 +70,11 @@ def sft_config(run: Run) -> SFTConfig:
             "training.max_steps: must be at least 1, or -1 for whole epochs, found "
             f"{arguments.max_steps}"
         )
+    if arguments.push_to_hub and not arguments.hub_model_id:
+        raise UserError(
+            "training.push_to_hub: the repository would be called after a folder of the run, "
+            f"{runs.CHECKPOINTS!r}; set training.hub_model_id, such as your-name/model"
+        )
     check_trackers(arguments.report_to)
     if run.max_seconds is not None:
         check_budget(arguments)

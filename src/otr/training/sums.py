@@ -66,6 +66,11 @@ class Sums:
         self._sums["aux_loss"] += loss.detach()
         self._sums["aux_count"] += 1
 
+    def num_seen(self, accelerator: Any) -> int:
+        """The tokens that the model has seen in all processes since the last line."""
+        seen = torch.as_tensor(self._sums.get("num_seen", 0), dtype=torch.float64)
+        return int(accelerator.reduce(seen.to(accelerator.device), "sum").item())
+
     def means(self, accelerator: Any) -> dict[str, float]:
         """Means over the supervised tokens of all processes; `num_seen` as a sum, with
         `tokens_per_second` where the time was counted. Empty if nothing was added."""
@@ -94,7 +99,7 @@ class Sums:
         return means
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Begin again, with nothing seen."""
         self._sums.clear()
         self._since = None
 

@@ -18,7 +18,7 @@ from otr.training.guard import StepGuard
 from otr.training.head_loss import loss_in_head
 from otr.training.head_transform import HeadTransform, measured_transform, probed_outputs
 from otr.training.last_batch import RowLengths, kept_rows, without_repeats
-from otr.training.memory import peak_memory_mb
+from otr.training.logged import LoggedTrainer
 from otr.training.model_head import fused_head, in_mode, output_head
 from otr.training.packing import check_documents_apart
 from otr.training.parallel import (
@@ -28,20 +28,24 @@ from otr.training.parallel import (
     is_partitioned,
     prepared_reference,
 )
+from otr.training.placeholders import placeholder_ids, without_placeholders
 from otr.training.preparation import prepared_rows
 from otr.training.reference_policy import check_reference, reference_states
 from otr.training.refusals import check_settings
-from otr.training.resumable import ResumableTrainer
-from otr.training.router_loss import makes_router_loss, unnamed_coefficient
+from otr.training.router_loss import (
+    agreed_coefficient,
+    makes_router_loss,
+    unnamed_coefficient,
+)
 from otr.training.sequences import NORMALIZATIONS, num_sequences, sequence_weights
-from otr.training.sums import Sums
+from otr.training.targets import predicts_first_token, targets
 from otr.training.token_keys import EVALUATION_STEP, step_seed
 
 _NOT_THE_MODELS = ("labels", "num_seen")
 """What of a micro-batch is not for the model's forward."""
 
 
-class OTRTrainer(ResumableTrainer):
+class OTRTrainer(LoggedTrainer):
     """Supervised fine-tuning with One-Token Rollout, or any objective of `otr.objectives`.
 
     Takes what `SFTTrainer` takes, with TRL's `SFTConfig`, and the objective. The loss is
@@ -57,6 +61,10 @@ class OTRTrainer(ResumableTrainer):
     rollout_hit_rate and rollout_reward are of the objective's own temperature and rewards; and kept_fraction, the share of the head's gradient that was
     multiplied, where some could be left out. The evaluation loss and NLL are means over tokens too;
     its rollouts are the same at every evaluation.
+
+    Placeholders of images, video and sound in the labels are never learned, drawn or rewarded. The
+    last virtual token of prompt tuning and p-tuning predicts each sequence's first token. Uploads to
+    the hub are of whole checkpoints, with a card of what was trained.
 
     Args:
         objective: what to train; `OTR()` unless given.
@@ -97,8 +105,11 @@ class OTRTrainer(ResumableTrainer):
         check_compaction(compaction)
         self.compaction = compaction
         config = kwargs.get("args", args[1] if len(args) > 1 else None)
+        given = kwargs.get("model", args[0] if args else None)
         check_settings(config, kwargs)
-        check_unsplit(kwargs.get("model", args[0] if args else None), config)
+        check_unsplit(given, config)
+        if isinstance(given, nn.Module) and getattr(config, "router_aux_loss_coef", None) is None:
+            agreed_coefficient(given)
         super().__init__(*args, **kwargs)
         check_sharding(self)
         # TRL's own check is younger than its oldest release that we take. Not before the trainer has
@@ -106,6 +117,8 @@ class OTRTrainer(ResumableTrainer):
         check_one_gpu(self.args)
         model: Any = self.accelerator.unwrap_model(self.model)
         output_head(model)
+        self._placeholders = placeholder_ids(model.config, self.processing_class)
+        self._router_is_off = self.router_aux_loss_coef == 0
         self.reference_model = None
         if self.objective.anchor is not None:
             check_reference(model, reference_model)
@@ -122,13 +135,12 @@ class OTRTrainer(ResumableTrainer):
         self.model_accepts_loss_kwargs = True
         # The filter would log a loss that is not a number as 0; the guard leaves such steps out.
         self.args.logging_nan_inf_filter = False
-        self._sums = {mode: Sums(self.args.device) for mode in ("train", "eval")}
         self.head_timer = HeadTimer()
         self.guard = StepGuard(
             Path(str(self.args.output_dir)) / runs.SKIPPED, self.processing_class, max_skipped_steps
         )
         self.add_callback(self.guard)
-        self.stateful = {"sums": self._sums["train"], "head": self.head_timer, "guard": self.guard}
+        self.stateful |= {"head": self.head_timer, "guard": self.guard}
         self.progress_share: Callable[[], float] = self._share_of_steps
         """The share of the training that is done, between 0 and 1: what schedules follow."""
 
@@ -184,8 +196,11 @@ class OTRTrainer(ResumableTrainer):
         mode = self._mode()
         if mode == "eval":
             inputs = self._without_repeats(inputs, self.args.eval_batch_size)
-        num_supervised = (inputs["labels"][:, 1:] != IGNORED).sum()
-        num_averaged = num_supervised if self._averages_tokens else num_sequences(inputs)
+        targets_NL = self.targets(inputs)
+        num_supervised = (targets_NL != IGNORED).sum()
+        num_averaged = num_supervised
+        if not self._averages_tokens:
+            num_averaged = num_sequences(inputs, self._predicts_first)
         num_tokens = num_averaged if num_items_in_batch is None else num_items_in_batch
         step = self.state.global_step if mode == "train" else EVALUATION_STEP
         seed = step_seed(self.args.seed, step)
@@ -198,7 +213,7 @@ class OTRTrainer(ResumableTrainer):
         num_seen = inputs.get("num_seen", num_seen)
         self._sums[mode].add(head, num_supervised, num_tokens, num_seen)
         if mode == "train":
-            self.guard.saw(inputs, head)
+            self.guard.saw(inputs, targets_NL, head)
 
         if not self._averages_tokens:
             self._sums[mode].add_sequences(num_averaged)
@@ -214,6 +229,11 @@ class OTRTrainer(ResumableTrainer):
                 self.current_gradient_accumulation_steps if num_items_in_batch is not None else 1
             )
             loss = loss + self.router_aux_loss_coef * outputs.aux_loss / steps
+        elif self._router_is_off and self.router_aux_loss_coef:
+            raise ValueError(
+                f"router_aux_loss_coef is {self.router_aux_loss_coef:g} now and was 0 when the trainer "
+                "was made, which switched the router's loss off; set it before"
+            )
         # A loss that is not finite makes every gradient of every process so, and is left out.
         loss = loss * torch.where(torch.isfinite(loss.detach()), 1.0, torch.nan)
         if return_outputs:
@@ -233,7 +253,7 @@ class OTRTrainer(ResumableTrainer):
         """A forward pass with an objective's loss made in the head.
 
         Returns: the head's answer, per-token fields (N·L,) for N rows of L positions, each about
-        the token after it; and the model's outputs, whose logits are not to be read.
+        the target at its place; and the model's outputs, whose logits are not to be read.
         """
         inner: Any = self.accelerator.unwrap_model(model)
         if self.logit_transform is None:
@@ -244,13 +264,16 @@ class OTRTrainer(ResumableTrainer):
             reference = reference_states(inner, self.reference_model, self._model_inputs(inputs))
         loss = loss_in_head(
             inputs,
-            nn.functional.pad(inputs["labels"][:, 1:], (0, 1), value=IGNORED),
+            self.targets(inputs),
             objective,
             self.logit_transform,
+            first=self._predicts_first,
             seed=seed,
             num_tokens=num_tokens,
             compaction=self.compaction,
-            token_weights_NL=None if self._averages_tokens else sequence_weights(inputs),
+            token_weights_NL=None
+            if self._averages_tokens
+            else sequence_weights(inputs, self._predicts_first),
             reference=reference,
         )
 
@@ -263,6 +286,16 @@ class OTRTrainer(ResumableTrainer):
         (head,) = heads
         return head, outputs
 
+    def targets(self, inputs: dict[str, Any]) -> Tensor:
+        """The label that each state of a micro-batch predicts, -100 where none. (N, L)"""
+        return targets(inputs["labels"], self._predicts_first)
+
+    @property
+    def _predicts_first(self) -> bool:
+        # A reference has no virtual tokens, so none of its states predicts the first token.
+        model = self.accelerator.unwrap_model(self.model)
+        return self.objective.anchor is None and predicts_first_token(model)
+
     def get_batch_samples(self, epoch_iterator: Any, *args: Any, **kwargs: Any) -> Any:
         """The micro-batches of an optimizer step, and the number of their supervised tokens."""
         # Not by the model's mode: one that was just loaded is not in training mode yet.
@@ -273,7 +306,8 @@ class OTRTrainer(ResumableTrainer):
 
     def _without_repeats(self, inputs: dict[str, Any], per_process: int) -> dict[str, Any]:
         """A micro-batch that has just come from its loader; rows that only fill up an epoch's last
-        step, so that each process has as many, count nowhere."""
+        step, so that each process has as many, and placeholders of images count nowhere."""
+        inputs = without_placeholders(inputs, self._placeholders)
         kept = None
         if not self.args.dataloader_drop_last:
             kept = kept_rows(self.accelerator, per_process)
@@ -302,39 +336,17 @@ class OTRTrainer(ResumableTrainer):
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
         """What the loss of an optimizer step is divided by: its supervised tokens, or sequences."""
-        if self._averages_tokens:
-            return super()._get_num_items_in_batch(batch_samples, device)
-        # Counted by the trainer's own means, which knows of processes: a label for each sequence
-        # after one that is ignored, however the labels are shifted.
-        counts = [int(num_sequences(batch)) for batch in batch_samples]
+        # Counted by the trainer's own means, which knows of processes: labels after one that is
+        # ignored, however they are shifted.
+        counted = [self.targets(batch) for batch in batch_samples]
+        if not self._averages_tokens:
+            counts = [int(num_sequences(batch, self._predicts_first)) for batch in batch_samples]
+            counted = [torch.zeros(1, count).long() for count in counts]
         stand_ins = [
-            {"labels": torch.tensor([-100] + n * [0]), "shift_labels": torch.zeros(n).long()}
-            for n in counts
+            {"labels": nn.functional.pad(each, (1, 0), value=IGNORED), "shift_labels": each}
+            for each in counted
         ]
         return super()._get_num_items_in_batch(stand_ins, device)
-
-    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
-        """One micro-batch forward and backward."""
-        self._sums["train"].begin()
-        return super().training_step(*args, **kwargs)
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log the trainer's own figures and the means of the objective's."""
-        mode = self._mode()
-        if "loss" in logs or mode == "eval":
-            prefix = next((key[: -len("loss")] for key in logs if key.endswith("_loss")), "")
-            means = self._sums[mode].means(self.accelerator)
-            num_seen = int(means.pop("num_seen", 0)) // self.get_tp_size()
-            if mode == "eval" and "loss" in means:
-                logs[f"{prefix}loss"] = means["loss"]
-            means.pop("loss", None)
-            logs.update({f"{prefix}{name}": value for name, value in means.items()})
-        if "loss" in logs:
-            self._total_train_tokens += num_seen
-            logs["num_tokens"] = self._total_train_tokens
-            logs["peak_memory_mb"] = peak_memory_mb()
-        super().log(logs, start_time)
-        self._sums[mode].clear()
 
     def _mode(self) -> str:
         assert self.model is not None
