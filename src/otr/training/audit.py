@@ -165,7 +165,7 @@ def _lacks_template(shown: Sequence[tuple[bool, str]], tokenizer: PreTrainedToke
     # The embedded model is a base model all the same.
     if tokenizer.chat_template in (None, CHAT_TEMPLATE):
         return False
-    words = set(special_texts(tokenizer)) - {tokenizer.bos_token, tokenizer.eos_token}
+    words = set(special_texts(tokenizer)) - {str(tokenizer.bos_token), str(tokenizer.eos_token)}
     prompts = [text for is_learned, text in shown if not is_learned]
     return not any(word in text for text in prompts for word in words)
 
