@@ -51,8 +51,8 @@ slope between all pairs of measurements (Theil and Sen), from the first tenth of
 
 On the command line each ends with exit status 2, a message of a few lines that names file, line, field or
 setting and the way out, and nothing left behind; the others ask the functions beneath for such a message.
-Attacks are those of SECURITY.md, with what must go on working beside them. Counted by collecting the tests
-(`python -m reliability cases`).
+Attacks are those of SECURITY.md, with what must go on working beside them. Counted by collecting the tests.
+<!-- `python -m reliability cases` -->
 
 | of | tests |
 |---|---|

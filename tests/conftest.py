@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 import torch
 
+# pytest-xdist tells its workers a width of 80; lines are as long as they are where there is no terminal.
+os.environ.pop("COLUMNS", None)
+
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 

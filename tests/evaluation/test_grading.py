@@ -1,6 +1,7 @@
 """Grading: mathematics in many forms, letters, short answers, and answers that would never end."""
 
 import os
+import re
 import threading
 from typing import Any
 
@@ -14,6 +15,7 @@ from otr.evaluation.choices import chosen_letter
 from otr.evaluation.grading import Graded, Item, grade_all
 from otr.evaluation.mathematics import boxed, find_answer
 from otr.evaluation.short_answers import bbeh_answer, bbeh_reference, plain_answer, same_in_bbeh
+from otr.extras import install_words
 from reliability.grading import DATA, as_item, cases, load
 
 pytest.importorskip("math_verify")
@@ -268,7 +270,7 @@ def test_code_that_is_not_run_is_said_to_be_so() -> None:
 def test_without_math_verify_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "find_spec", lambda name: None)
     assert grade_all([item("5", "5")])[0].correct
-    with pytest.raises(UserError, match=r"pip install 'otr\[eval\]'"):
+    with pytest.raises(UserError, match=re.escape(install_words("eval"))):
         grade_all([item("x+1", "1+x")])
 
 

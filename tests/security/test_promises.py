@@ -41,5 +41,8 @@ def test_every_threat_and_every_pain_names_its_test() -> None:
     pains = [row for row in rows("docs/reliability.md") if row[0].split(".")[0].isdigit()]
     assert len(threats) >= 12
     assert [int(row[0].split(".")[0]) for row in pains if "." in row[0]] == list(range(1, 18))
-    for row in [*threats, *(row for row in pains if "." in row[0])]:
+    for row in threats:
         assert len(row) == 3 and _NAMED.search(row[2]), row
+    for row in (row for row in pains if "." in row[0]):
+        # Its tests stand in a comment.
+        assert len(row) == 2 and _NAMED.search(row[1].partition("<!--")[2]), row

@@ -354,7 +354,7 @@ def test_rollouts_depend_on_the_sequence_alone_not_on_its_batch(tmp_path: Path) 
                 alone["labels"][others] = -100
                 assert trainer.model is not None
                 trainer.compute_loss(trainer.model, alone)
-                found[row] = trainer._sums["train"].means(trainer.accelerator)["hit_rate"]
+                found[row] = trainer._sums["train"].means(trainer.accelerator)["rollout_hit_rate"]
         return found
 
     assert hits(list(range(16))) == hits(list(range(15, -1, -1)))
