@@ -12,6 +12,7 @@ from otr import runs
 from otr.commands.main import main
 from otr.errors import UserError
 from otr.evaluation.sandbox import protections
+from otr.evaluation.verdicts import NO_VERDICT
 from otr.signals import Stopped
 from otr.study.file import load_study
 from otr.study.pipeline import run_studies
@@ -101,7 +102,7 @@ def test_a_study_that_is_stopped_and_killed_goes_on_without_repeating_a_run(
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_a_failed_run_is_in_the_verdict_and_the_exit_status(
+def test_a_failed_run_is_said_beside_the_verdict_and_in_the_exit_status(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write_study(tmp_path, limit=2)
@@ -114,7 +115,9 @@ def test_a_failed_run_is_in_the_verdict_and_the_exit_status(
         "otr-num_rollouts-8-0.001-seed-1",
     ]
     assert all("line 1" in failure["error"] for failure in results["failed"])
-    assert any("1 of 2 runs failed" in line for line in printed.splitlines())
+    assert "SFT: 1 of 2 runs at learning rate 1e-3 failed (seed 1)" in printed
+    # One run of each is left.
+    assert NO_VERDICT in printed
     assert "sft-0.001-seed-1" in (tmp_path / "out" / runs.REPORT).read_text()
 
 

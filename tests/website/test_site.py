@@ -113,7 +113,9 @@ def test_what_is_for_the_projects_makers_stays_off_the_pages_for_its_users(site:
     for page in site.rglob("*.html"):
         text = re.sub(r"<!--.*?-->", "", page.read_text("utf-8"), flags=re.DOTALL)
         if page.name not in for_makers:
-            assert not re.search(r"\btests/|python -m (evidence report|families|reliability)", text), page
+            assert not re.search(
+                r"\btests/|python -m (evidence report|families|reliability)", text
+            ), page
     results = (site / "results.html").read_text("utf-8")
     assert "What came out" in re.findall(r"<h2[^>]*>(.*?)<", results)[0]
 
