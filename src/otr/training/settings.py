@@ -15,6 +15,7 @@ from otr.extras import install_words
 from otr.pretrained import load_model, load_tokenizer
 from otr.training.budget import UNREACHED_STEPS, check_budget
 from otr.training.config import Run
+from otr.training.early_stopping import check_metric, more_is_better
 from otr.training.options import built
 from otr.training.trackers import check_trackers
 
@@ -39,11 +40,13 @@ def sft_config(run: Run) -> SFTConfig:
                 "happens to long rows; leave it out"
             )
     _check_packages(run.training)
+    if (metric := run.training.get("metric_for_best_model")) is not None:
+        check_metric(str(metric), run.data.validation is not None)
     packs = run.training.get("packing") or run.training.get("eval_packing")
     arguments = built(
         SFTConfig,
         "training",
-        {**training_defaults(run), **run.training},
+        {**training_defaults(run), **run.training, **_direction(run.training)},
         output_dir=str(Path(run.output_dir) / runs.CHECKPOINTS),
         seed=run.seed,
         loss_type="nll",
@@ -80,6 +83,26 @@ def sft_config(run: Run) -> SFTConfig:
         check_budget(arguments)
     _check_optimizer(arguments)
     return arguments
+
+
+def _direction(training: dict[str, Any]) -> dict[str, Any]:
+    """Which values of `metric_for_best_model` are better, for the choice of the best checkpoint and for
+    schedules that follow the metric, where the file does not say.
+
+    TrainingArguments takes more for better of every name that does not end with "loss", and the
+    schedules take less for better.
+    """
+    metric = training.get("metric_for_best_model")
+    if metric is None:
+        return {}
+    more = training.get("greater_is_better")
+    found = {"greater_is_better": more_is_better(str(metric)) if more is None else more}
+    if training.get("lr_scheduler_type") in ("reduce_lr_on_plateau", "greedy"):
+        given = training.get("lr_scheduler_kwargs") or {}
+        if isinstance(given, dict):
+            mode = "max" if found["greater_is_better"] else "min"
+            found["lr_scheduler_kwargs"] = {"mode": mode, **given}
+    return found
 
 
 def _check_packages(training: dict[str, Any]) -> None:
