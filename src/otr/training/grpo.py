@@ -22,11 +22,13 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from otr import runs
 from otr.errors import UserError
 from otr.lm_head import IGNORED
+from otr.terminal import tell
 from otr.training.audit import audit
 from otr.training.budget import TimeBudget
 from otr.training.config import Run
 from otr.training.cost import Clock, write_cost
 from otr.training.folder import check_folder, remove_run, removed_if_refused, save_model
+from otr.training.generation_settings import made_savable
 from otr.training.options import built
 from otr.training.prepared_run import (
     Prepared,
@@ -120,6 +122,8 @@ def train_grpo(
     ready = prepare_grpo(run, verifier)
     prepared = ready.prepared
     model = loaded_model(prepared)
+    if left_out := made_savable(model):
+        tell(f"warning: {left_out}")
     clock = Clock()
     budget = None if run.max_seconds is None else TimeBudget(clock, run.max_seconds)
 

@@ -24,6 +24,7 @@ from otr.training.checkpoints import (
     sweep,
     why_broken,
 )
+from otr.training.generation_settings import made_savable
 from otr.training.hub import CARD, HubTrainer
 from otr.training.parallel import has_sharded_state, tensors_alone, whole_weights
 
@@ -51,6 +52,8 @@ class ResumableTrainer(HubTrainer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.left_out = made_savable(self.accelerator.unwrap_model(self.model))
+        """What of the model's generation settings cannot be saved, in words."""
         self.stateful: dict[str, Stateful] = {}
         """By name, what goes into every checkpoint besides what the trainer puts there."""
         self._aside: Path | None = None
