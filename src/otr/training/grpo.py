@@ -25,6 +25,7 @@ from otr.lm_head import IGNORED
 from otr.terminal import tell
 from otr.training.audit import audit
 from otr.training.budget import TimeBudget
+from otr.training.built_settings import check_builds
 from otr.training.config import Run
 from otr.training.cost import Clock, write_cost
 from otr.training.folder import check_folder, remove_run, removed_if_refused, save_model
@@ -97,6 +98,7 @@ def prepare_grpo(run: Run, verifier: Verifier) -> PreparedGRPO:
         seed=run.seed,
         disable_tqdm=True,
     )
+    check_builds(arguments, f"objective {NAME}")
     # The filter would log a loss that is not a number as 0; `_Finite` ends the run instead.
     arguments.logging_nan_inf_filter = False
     return PreparedGRPO(prepared, arguments, Dataset.from_list(questions))
