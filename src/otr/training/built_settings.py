@@ -106,12 +106,13 @@ def _optimizer(arguments: TrainingArguments) -> torch.optim.Optimizer:
 def _walk(arguments: TrainingArguments, optimizer: torch.optim.Optimizer) -> None:
     """Build the schedule and go through it, since some divide by what their settings say."""
     num_steps = arguments.max_steps if arguments.max_steps > 0 else _NUM_STEPS
+    options: Any = arguments.lr_scheduler_kwargs
     schedule = get_scheduler(
         arguments.lr_scheduler_type,
         optimizer=optimizer,
         num_warmup_steps=arguments.get_warmup_steps(num_steps),
         num_training_steps=num_steps,
-        scheduler_specific_kwargs=arguments.lr_scheduler_kwargs,
+        scheduler_specific_kwargs=options,
     )
     for rate in getattr(schedule, "lr_lambdas", ()):
         for step in (0, num_steps // 2, num_steps):

@@ -36,9 +36,9 @@ def made_savable(model: PreTrainedModel) -> str:
             "correct the file, or remove it"
         )
     return (
-        f"the model's generation_config.json has {', '.join(removed)}, which has no effect there and "
-        "which transformers refuses to save; it is left out of the trained model (with do_sample: "
-        "true in the file, settings of sampling are kept)"
+        f"of the model's generation settings, {', '.join(removed)} cannot be used as they stand, and "
+        "transformers refuses to save them; the trained model leaves them out (do_sample: true in "
+        "generation_config.json keeps settings of sampling)"
     )
 
 

@@ -29,6 +29,9 @@ NOT_PUSHED = (
 """What of an output folder stays here: checkpoints, batches that were left out, and a pickle of the
 settings, secrets and all."""
 
+_NOT_MADE: tuple[type[BaseException], ...] = HfHubHTTPError.__bases__
+"""What the hub's client raises: OSError, and its HTTP library's, which differs by release."""
+
 _OF_MODELS = (".safetensors", ".json", ".jinja", ".txt", ".model", ".py")
 _NOT_OF_MODELS = ("trainer_state.json", MANIFEST, "otr_state_")
 _WEIGHTS = ("pytorch_model.bin", "adapter_model.bin")
@@ -65,7 +68,7 @@ class HubTrainer(SFTTrainer):
         """
         try:
             super().init_hf_repo(token=token, private=private)
-        except HfHubHTTPError.__bases__ as error:
+        except _NOT_MADE as error:
             raise ValueError(
                 f"push_to_hub: the repository {self.args.hub_model_id!r} cannot be made on the hub: "
                 f"{first_line(error)}; `hf auth login` logs in, or leave push_to_hub out and upload "
