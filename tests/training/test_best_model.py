@@ -107,3 +107,17 @@ def test_the_trainer_refuses_to_keep_the_model_with_the_highest_nll(tmp_path: Pa
     options = arguments(tmp_path, metric_for_best_model="eval_nll")
     with pytest.raises(ValueError, match="highest eval_nll; set it to False"):
         OTRTrainer(model(), args=options, train_dataset=dataset(), processing_class=tokenizer())
+
+
+def test_the_trainer_follows_a_metric_of_one_of_several_validation_sets(tmp_path: Path) -> None:
+    options = arguments(
+        tmp_path, max_steps=1, eval_strategy="steps", eval_steps=1,
+        metric_for_best_model="eval_a_nll", greater_is_better=False,
+    )  # fmt: skip
+    trainer = OTRTrainer(
+        model(), args=options, train_dataset=dataset(8), processing_class=tokenizer(),
+        eval_dataset={"a": dataset(4), "b": dataset(8)},
+    )  # fmt: skip
+    trainer.train()
+    measured = next(line for line in trainer.state.log_history if "eval_a_nll" in line)
+    assert trainer.state.best_metric == measured["eval_a_nll"]
