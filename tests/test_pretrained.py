@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from transformers import CLIPConfig, T5Config
 
 from otr import pretrained, runs
@@ -125,3 +126,19 @@ def test_the_package_that_is_missing_is_the_one_that_is_named(
         load_tokenizer("demo")
     last = str(caught.value).splitlines()[-1]
     assert way_out in last and not_said not in last
+
+
+def test_the_older_name_of_dtype_is_followed() -> None:
+    assert load_model("demo-weak", torch_dtype="bfloat16").dtype == torch.bfloat16
+    assert load_model("demo-weak", dtype="bfloat16", torch_dtype="bfloat16").dtype == torch.bfloat16
+
+
+def test_two_names_of_dtype_that_differ_are_refused() -> None:
+    with pytest.raises(UserError, match="give dtype alone"):
+        load_model("demo-weak", dtype="float32", torch_dtype="bfloat16")
+
+
+@pytest.mark.parametrize("options", [{"dtype": "bf16"}, {"attn_implementaton": "eager"}], ids=str)
+def test_an_option_that_no_model_takes_is_said_to_be_one(options: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"Correct training\.model_init_kwargs"):
+        load_model("demo-weak", **options)

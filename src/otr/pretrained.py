@@ -80,6 +80,13 @@ def load_model(name: str, **options: Any) -> PreTrainedModel:
 
     Raises: UserError if it cannot be found or read, or if weights are missing.
     """
+    # The older name, which transformers takes only if the newer one is not given.
+    older = options.pop("torch_dtype", None)
+    if older is not None and options.setdefault("dtype", older) != older:
+        raise UserError(
+            f"model_init_kwargs: dtype is {options['dtype']} and torch_dtype, its older name, is "
+            f"{older}; give dtype alone"
+        )
     options.setdefault("dtype", torch.float32)
     model, report = _load(
         AutoModelForCausalLM.from_pretrained, "model", name, output_loading_info=True, **options
@@ -163,6 +170,11 @@ def _way_out(error: Exception) -> str:
         return (
             "It brings code of its own, which is not run unless you trust it: "
             "training.trust_remote_code=true"
+        )
+    if "unexpected keyword argument" in said or "module 'torch' has no attribute" in said:
+        return (
+            "Correct training.model_init_kwargs, which takes what from_pretrained does, such as "
+            "dtype: bfloat16."
         )
     if "FlashAttention" in said:
         return (

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 from otr.errors import UserError
 from otr.evaluation.sources import scored_name
 from otr.runs import read_yaml
-from otr.training.config import Run, Section, checked, place
+from otr.training.config import Location, Run, Section, checked, place
 from otr.training.overrides import read_override
 
 SET_BY_STUDY = ("objective", "seed", "output_dir")
@@ -87,7 +87,7 @@ class Study(Section):
     """Training rows, counted from 0, that the report shows token by token; unless given, those of
     the first three that training learns from."""
 
-    output_dir: str
+    output_dir: Location
     """The study folder."""
 
     @field_validator("learning_rates")

@@ -1,12 +1,13 @@
 """The run file: one YAML document, with dotted overrides from the command line."""
 
 import io
+import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
@@ -18,6 +19,12 @@ from otr.training.overrides import Override, overriding, read_override
 
 Kind = TypeVar("Kind", bound="Section")
 
+Location = Annotated[str, AfterValidator(os.path.expanduser)]
+"""A file, folder or hub id; `~` stands for the home folder."""
+
+_LOCATIONS = ("chat_template_path", "deepspeed", "fsdp_config")
+"""Fields of SFTConfig that may name a file."""
+
 
 class Section(BaseModel):
     """A part of the run file: frozen, and no key is taken that it does not know."""
@@ -28,10 +35,10 @@ class Section(BaseModel):
 class Data(Section):
     """Where the training rows come from, and which of their columns are what."""
 
-    train: str
+    train: Location
     """A .jsonl, .json, .parquet or .csv file, a folder of them, or a hub id."""
 
-    validation: str | None = None
+    validation: Location | None = None
     """The same for the evaluation loss; none unless given."""
 
     split: str = "train"
@@ -129,7 +136,7 @@ class EarlyStopping(Section):
 class Run(Section):
     """One run: model, data, objective, training."""
 
-    model: str
+    model: Location
     """A hub id, a folder, or `demo` for the embedded base model."""
 
     data: Data
@@ -166,7 +173,7 @@ class Run(Section):
     samples: Samples = Samples()
     """Generations during training."""
 
-    output_dir: str
+    output_dir: Location
     """The run folder."""
 
     seed: int = Field(default=0, ge=0, lt=2**32)
@@ -195,6 +202,16 @@ class Run(Section):
         if isinstance(value, dict) and "name" not in value:
             return {"name": "otr", **value}
         return value
+
+    @field_validator("training")
+    @classmethod
+    def _has_whole_paths(cls, value: dict[str, Any]) -> dict[str, Any]:
+        whole = {
+            name: os.path.expanduser(value[name])
+            for name in _LOCATIONS
+            if isinstance(value.get(name), str)
+        }
+        return {**value, **whole}
 
     @field_validator("model", "output_dir")
     @classmethod

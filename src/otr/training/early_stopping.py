@@ -20,6 +20,15 @@ TRAINING_COLUMNS = (*_MEANS, *_SOMETIMES, "grad_norm")
 EVALUATION_COLUMNS = tuple(f"eval_{name}" for name in (*_MEANS, *_SOMETIMES))
 """What the processes of a run all know alike, so that they stop at one step."""
 
+_OF_EVALUATIONS = ("runtime", "samples_per_second", "steps_per_second")
+"""What transformers logs of every evaluation besides."""
+
+
+def more_is_better(column: str) -> bool:
+    """Whether a higher value of a logged column is the better one."""
+    name = column.removeprefix("eval_")
+    return name in _MORE_IS_BETTER or name.endswith("_per_second")
+
 
 class EarlyStopping(TrainerCallback):
     """Stops training once a column has not improved for `patience` log lines that have it.
@@ -37,11 +46,7 @@ class EarlyStopping(TrainerCallback):
         shown: bool = True,
     ) -> None:
         self.column, self.patience, self.min_delta, self.shown = column, patience, min_delta, shown
-        more = (
-            column.removeprefix("eval_") in _MORE_IS_BETTER
-            if better is None
-            else better == "higher"
-        )
+        more = more_is_better(column) if better is None else better == "higher"
         self._sign = -1.0 if more else 1.0
         self.best: float | None = None
         self.best_step = self.num_worse = 0
@@ -97,4 +102,20 @@ def check_column(column: str, has_validation: bool) -> None:
         raise UserError(
             f"early_stopping.column: {column} is logged where there is validation data; give "
             "data.validation, or a column of the training"
+        )
+
+
+def check_metric(metric: str, has_validation: bool) -> None:
+    """Raise UserError if the evaluations of a run do not log what its best model is chosen by."""
+    names = [*_MEANS, *_SOMETIMES, *_OF_EVALUATIONS]
+    known = [f"eval_{name}" for name in names]
+    if f"eval_{metric.removeprefix('eval_')}" not in known:
+        raise UserError(
+            f"training.metric_for_best_model: there is no metric {metric!r}"
+            f"{suggestion(metric, [*known, *names])} (there are {', '.join(known)})"
+        )
+    if not has_validation:
+        raise UserError(
+            f"training.metric_for_best_model: {metric} is measured on validation data; give "
+            "data.validation, or leave it out"
         )

@@ -22,11 +22,14 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from otr import runs
 from otr.errors import UserError
 from otr.lm_head import IGNORED
+from otr.terminal import tell
 from otr.training.audit import audit
 from otr.training.budget import TimeBudget
+from otr.training.built_settings import check_builds
 from otr.training.config import Run
 from otr.training.cost import Clock, write_cost
 from otr.training.folder import check_folder, remove_run, removed_if_refused, save_model
+from otr.training.generation_settings import made_savable
 from otr.training.options import built
 from otr.training.prepared_run import (
     Prepared,
@@ -95,6 +98,7 @@ def prepare_grpo(run: Run, verifier: Verifier) -> PreparedGRPO:
         seed=run.seed,
         disable_tqdm=True,
     )
+    check_builds(arguments, f"objective {NAME}")
     # The filter would log a loss that is not a number as 0; `_Finite` ends the run instead.
     arguments.logging_nan_inf_filter = False
     return PreparedGRPO(prepared, arguments, Dataset.from_list(questions))
@@ -120,6 +124,8 @@ def train_grpo(
     ready = prepare_grpo(run, verifier)
     prepared = ready.prepared
     model = loaded_model(prepared)
+    if left_out := made_savable(model):
+        tell(f"warning: {left_out}")
     clock = Clock()
     budget = None if run.max_seconds is None else TimeBudget(clock, run.max_seconds)
 

@@ -1,5 +1,5 @@
-"""What of a model its own settings keep from being learned: weights too coarse for a step, and an end
-token that an adapter leaves frozen.
+"""What of a model its own settings keep from being learned or saved: weights too coarse for a step, an
+end token that an adapter leaves frozen, and generation settings that transformers does not save.
 
 V is the size of the vocabulary, D the width, R some rows.
 """
@@ -27,13 +27,17 @@ _ROWS = 8192
 def hindrances(
     trainer: OTRTrainer, end_tokens: Mapping[str, int], end_prob: float | None = None
 ) -> tuple[str, ...]:
-    """What the model of a trainer would not learn, a line each.
+    """What the model of a trainer would not learn or keep, a line each.
 
     Args:
         end_tokens: the tokens that end the learned answers, and how many end with each.
         end_prob: their mean probability before training, if it is known.
     """
-    found = (_coarse_weights(trainer), _frozen_end_token(trainer, end_tokens, end_prob))
+    found = (
+        trainer.left_out,
+        _coarse_weights(trainer),
+        _frozen_end_token(trainer, end_tokens, end_prob),
+    )
     return tuple(line for line in found if line)
 
 

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError
 from transformers.trainer_utils import HubStrategy, SaveStrategy
 from trl.trainer.sft_trainer import SFTTrainer
 
 from otr import runs
+from otr.errors import first_line
 from otr.training.checkpoints import ASIDE, MANIFEST
 from otr.training.model_card import card_of, is_written_by_us
 
@@ -26,6 +28,9 @@ NOT_PUSHED = (
 )  # fmt: skip
 """What of an output folder stays here: checkpoints, batches that were left out, and a pickle of the
 settings, secrets and all."""
+
+_NOT_MADE: tuple[type[BaseException], ...] = HfHubHTTPError.__bases__
+"""What the hub's client raises: OSError, and its HTTP library's, which differs by release."""
 
 _OF_MODELS = (".safetensors", ".json", ".jinja", ".txt", ".model", ".py")
 _NOT_OF_MODELS = ("trainer_state.json", MANIFEST, "otr_state_")
@@ -55,6 +60,20 @@ class HubTrainer(SFTTrainer):
         self._removals: list[Future[Any]] = []
         self._hub = HfApi(library_name="otr")
         super().__init__(*args, **kwargs)
+
+    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
+        """As `SFTTrainer.init_hf_repo`.
+
+        Raises: ValueError if the hub does not make the repository or cannot be reached.
+        """
+        try:
+            super().init_hf_repo(token=token, private=private)
+        except _NOT_MADE as error:
+            raise ValueError(
+                f"push_to_hub: the repository {self.args.hub_model_id!r} cannot be made on the hub: "
+                f"{first_line(error)}; `hf auth login` logs in, or leave push_to_hub out and upload "
+                "the model later"
+            ) from error
 
     def write_model(self, output_dir: str) -> None:
         """Write the whole model into a folder, and upload nothing."""

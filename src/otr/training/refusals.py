@@ -30,6 +30,12 @@ def check_settings(config: Any, keywords: dict[str, Any]) -> None:
             "compute_loss_func would be a second objective; leave it out and pass objective=…, or "
             "use SFTTrainer"
         )
+    metric = getattr(config, "metric_for_best_model", None) or ""
+    if config is not None and config.greater_is_better and metric.endswith("nll"):
+        raise ValueError(
+            "greater_is_better=True, which TrainingArguments takes by default, would keep the model "
+            f"with the highest {metric}; set it to False"
+        )
     if isinstance(config, SFTConfig):
         check_packing(config)
         if config.activation_offloading and not torch.accelerator.is_available():

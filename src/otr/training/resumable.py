@@ -13,6 +13,7 @@ from transformers import TrainerCallback, TrainerState
 from transformers.trainer_utils import TrainOutput
 
 from otr import runs
+from otr.errors import UserError
 from otr.terminal import visible
 from otr.training.checkpoints import (
     ASIDE,
@@ -23,6 +24,7 @@ from otr.training.checkpoints import (
     sweep,
     why_broken,
 )
+from otr.training.generation_settings import made_savable
 from otr.training.hub import CARD, HubTrainer
 from otr.training.parallel import has_sharded_state, tensors_alone, whole_weights
 
@@ -50,6 +52,8 @@ class ResumableTrainer(HubTrainer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.left_out = made_savable(self.accelerator.unwrap_model(self.model))
+        """What of the model's generation settings cannot be saved, in words."""
         self.stateful: dict[str, Stateful] = {}
         """By name, what goes into every checkpoint besides what the trainer puts there."""
         self._aside: Path | None = None
@@ -101,6 +105,29 @@ class ResumableTrainer(HubTrainer):
     def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
         with tensors_alone():
             return super()._prepare_for_training(*args, **kwargs)
+
+    def evaluate(
+        self,
+        eval_dataset: Any = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> dict[str, float]:
+        """As `SFTTrainer.evaluate`.
+
+        Raises: UserError if a training's evaluation lacks the metric that its best model is chosen by.
+        """
+        measured = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+        metric = self.args.metric_for_best_model
+        # One of several data sets has a prefix of its own.
+        if metric is None or not self.is_in_train or metric_key_prefix != "eval":
+            return measured
+        wanted = f"eval_{metric.removeprefix('eval_')}"
+        if wanted not in measured:
+            raise UserError(
+                f"training.metric_for_best_model: this run logs no {wanted!r}, only "
+                f"{', '.join(sorted(measured))}"
+            )
+        return measured
 
     def _load_best_model(self) -> None:
         """The best checkpoint's weights, if it is still as its manifest says."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl.trainer.sft_config import SFTConfig
 
 from otr import runs
@@ -14,7 +14,9 @@ from otr.errors import UserError
 from otr.extras import install_words
 from otr.pretrained import load_model, load_tokenizer
 from otr.training.budget import UNREACHED_STEPS, check_budget
+from otr.training.built_settings import check_builds
 from otr.training.config import Run
+from otr.training.early_stopping import check_metric, more_is_better
 from otr.training.options import built
 from otr.training.trackers import check_trackers
 
@@ -38,12 +40,19 @@ def sft_config(run: Run) -> SFTConfig:
                 f"training.{option}: the `data:` section decides what is supervised and what "
                 "happens to long rows; leave it out"
             )
+    if run.training.get("resume_from_checkpoint"):
+        raise UserError(
+            "training.resume_from_checkpoint: a run resumes from the newest whole checkpoint of its own "
+            "folder; leave it out, and give the command again"
+        )
     _check_packages(run.training)
+    if (metric := run.training.get("metric_for_best_model")) is not None:
+        check_metric(str(metric), run.data.validation is not None)
     packs = run.training.get("packing") or run.training.get("eval_packing")
     arguments = built(
         SFTConfig,
         "training",
-        {**training_defaults(run), **run.training},
+        {**training_defaults(run), **run.training, **_direction(run.training)},
         output_dir=str(Path(run.output_dir) / runs.CHECKPOINTS),
         seed=run.seed,
         loss_type="nll",
@@ -59,17 +68,6 @@ def sft_config(run: Run) -> SFTConfig:
             "together, so each would write the same run; look at training.use_cpu and "
             "training.ddp_backend"
         )
-    for option, low in (("learning_rate", 0.0), ("per_device_train_batch_size", 1)):
-        if getattr(arguments, option) < low:
-            raise UserError(
-                f"training.{option}: must be at least {low:g}, found {getattr(arguments, option)}"
-            )
-    # transformers would make one step of 0.
-    if arguments.max_steps != -1 and arguments.max_steps < 1:
-        raise UserError(
-            "training.max_steps: must be at least 1, or -1 for whole epochs, found "
-            f"{arguments.max_steps}"
-        )
     if arguments.push_to_hub and not arguments.hub_model_id:
         raise UserError(
             "training.push_to_hub: the repository would be called after a folder of the run, "
@@ -78,8 +76,28 @@ def sft_config(run: Run) -> SFTConfig:
     check_trackers(arguments.report_to)
     if run.max_seconds is not None:
         check_budget(arguments)
-    _check_optimizer(arguments)
+    check_builds(arguments)
     return arguments
+
+
+def _direction(training: dict[str, Any]) -> dict[str, Any]:
+    """Which values of `metric_for_best_model` are better, for the choice of the best checkpoint and for
+    schedules that follow the metric, where the file does not say.
+
+    TrainingArguments takes more for better of every name that does not end with "loss", and the
+    schedules take less for better.
+    """
+    metric = training.get("metric_for_best_model")
+    if metric is None:
+        return {}
+    more = training.get("greater_is_better")
+    found = {"greater_is_better": more_is_better(str(metric)) if more is None else more}
+    if training.get("lr_scheduler_type") in ("reduce_lr_on_plateau", "greedy"):
+        given = training.get("lr_scheduler_kwargs") or {}
+        if isinstance(given, dict):
+            mode = "max" if found["greater_is_better"] else "min"
+            found["lr_scheduler_kwargs"] = {"mode": mode, **given}
+    return found
 
 
 def _check_packages(training: dict[str, Any]) -> None:
@@ -93,18 +111,6 @@ def _check_packages(training: dict[str, Any]) -> None:
             raise UserError(
                 f"training.{option}: {package} is not installed; {install}, or leave it out"
             )
-
-
-def _check_optimizer(arguments: SFTConfig) -> None:
-    """Raise UserError where the optimizer's package is not installed, which training would find out
-    at its first step."""
-    try:
-        Trainer.get_optimizer_cls_and_kwargs(arguments)
-    except ImportError as error:
-        raise UserError(f"training.optim: {str(error).strip()[:300]}") from None
-    except (ValueError, AttributeError):
-        # Some ask for the model, which is not there yet.
-        return
 
 
 def training_defaults(run: Run) -> dict[str, Any]:
