@@ -66,7 +66,7 @@ def grade_code(
     confined on this machine. SandboxError if the sandbox fails.
     """
     programs = [
-        Program(text=answer_code(item.output, item.question, item.benchmark.stop), tests=tests)
+        Program(text=answer_code(item.said, item.question, item.benchmark.stop), tests=tests)
         for item, tests in zip(items, [joined_tests(item.question) for item in items], strict=True)
     ]
     distinct = list(dict.fromkeys(programs))
