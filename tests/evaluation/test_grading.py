@@ -61,6 +61,19 @@ SAME = [
     (r"e^{2 i t}(1-i)/4", r"\frac{e^{2 i t}}{(2+2 i)}"),
     (r"\text{Yes}", "yes"),
     ("2,4", "(2,4)"),
+    (
+        r"\begin{pmatrix} -2 \\ -14 \\ -7 \end{pmatrix}",
+        r"\begin{pmatrix}-2\\-14\\-7\end{pmatrix}",
+    ),
+    (
+        r"\begin{bmatrix} 1 & 2 \\[4pt] 3 & 0.5 \end{bmatrix}",
+        r"\begin{pmatrix}1&2\\3&\frac12\end{pmatrix}",
+    ),
+    (
+        "\\left(\\begin{array}{cc} 1 & a \\\\\n 3 & 4 \\\\ \\end{array}\\right)",
+        r"\begin{pmatrix}1&a\\3&4\end{pmatrix}",
+    ),
+    (r"A = \begin{pmatrix} 1+x \\ 2 \end{pmatrix}", r"\begin{pmatrix}x+1\\2\end{pmatrix}"),
 ]
 OTHER = [
     ("(1,2)", "(2,1)"),
@@ -80,6 +93,12 @@ OTHER = [
     ("SRMC=MR", "MR=SRAC"),
     ("x+1", "x-1"),
     ("", "5"),
+    (r"\begin{pmatrix} 1 & 2 \end{pmatrix}", r"\begin{pmatrix}1\\2\end{pmatrix}"),
+    (r"\begin{pmatrix} 1 \\ 3 \end{pmatrix}", r"\begin{pmatrix}1\\2\end{pmatrix}"),
+    (r"\begin{pmatrix} 2 \\ 1 \end{pmatrix}", r"\begin{pmatrix}1\\2\end{pmatrix}"),
+    (r"\begin{pmatrix} 1 \\ 2 \\ 0 \end{pmatrix}", r"\begin{pmatrix}1\\2\end{pmatrix}"),
+    (r"\begin{pmatrix} 1 \\ -2 \end{pmatrix}", r"\begin{pmatrix}1\\2\end{pmatrix}"),
+    (r"\begin{vmatrix} 1&2\\3&4 \end{vmatrix}", r"\begin{pmatrix}1&2\\3&4\end{pmatrix}"),
 ]
 
 
@@ -216,6 +235,45 @@ LETTERS = [
 @pytest.mark.parametrize(("text", "letter"), LETTERS)
 def test_the_chosen_letter_is_found(text: str, letter: str | None) -> None:
     assert chosen_letter(text) == letter
+
+
+@pytest.mark.parametrize("letter", "ABCDEFGHIJ")
+@pytest.mark.parametrize(
+    "form",
+    [
+        "The answer is {} because it is hot.",
+        "The answer is {} since it is hot.",
+        "The correct option is {}, because it is hot.",
+        "The answer is **{}** as shown.",
+        "Answer: {}\n\nlight is fast",
+        "Answer: {}\nlight is fast",
+        "Answer:\n{}\nlight is fast",
+        "{} is the correct answer",
+        "Therefore {} is correct",
+        "I choose {} because it is hot",
+    ],
+)
+def test_letters_that_are_also_words_are_chosen_as_others_are(form: str, letter: str) -> None:
+    assert chosen_letter(form.format(letter)) == letter
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The answer is A long story",
+        "Answer: I think so",
+        "The answer: I believe it is not here",
+        "Answer: A photon is absorbed",
+        "A cat is the correct animal",
+        "A is wrong here",
+        "I am correct",
+        "the answer is a\nlong story",
+        "Answer: I was not sure",
+        "A given set",
+    ],
+)
+def test_the_words_a_and_i_choose_nothing(text: str) -> None:
+    assert chosen_letter(text) is None
 
 
 @pytest.mark.parametrize("letter", "ABCDEFGHIJ")

@@ -3,6 +3,8 @@ r"""One way to write a LaTeX formula out of many: `\dfrac12` and `\frac{1}{2}` b
 import re
 from functools import lru_cache
 
+from otr.evaluation.matrices import ROW_END, with_row_ends
+
 _DROPPED = re.compile(
     r"\\(?:left|right|big[lr]?|Big[lr]?|bigg[lr]?|Bigg[lr]?|displaystyle|limits)(?![A-Za-z])\.?"
     r"|\\[,;:! ]|\\(?:quad|qquad|hspace\{[^{}]*\})(?![A-Za-z])|~|\{,\}|\\\$|\$|\u200b"
@@ -69,6 +71,7 @@ def normalized(text: str) -> str:
     """An answer in one way of writing: no spacing, no sizes of brackets, no units, no currency, no
     degree signs, one name for each symbol, braces around every argument.
     """
+    text = with_row_ends(text)
     text = text.strip().removeprefix("\\(").removesuffix("\\)")
     text = text.removeprefix("\\[").removesuffix("\\]").strip().rstrip(".,;: ")
     if (inner := re.fullmatch(_TEXT + r"\{([^{}]*)\}", text)) is not None:
@@ -85,7 +88,7 @@ def normalized(text: str) -> str:
     text = re.sub(r"\s+", "", text).replace("\0", " ")
     text = re.sub(r"([_^])\{([A-Za-z0-9])\}", r"\1\2", text)
     text = re.sub(r"(?<![\d.])\.(?=\d)", "0.", text)
-    return text.rstrip(".,;:")
+    return text.rstrip(".,;:").replace(ROW_END, "\\\\")
 
 
 def _without_units(text: str) -> str:

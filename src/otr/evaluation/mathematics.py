@@ -9,8 +9,10 @@ cannot be told cheaply is None.
 import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+from itertools import chain
 
 from otr.evaluation.latex import normalized
+from otr.evaluation.matrices import Matrix, cells
 from otr.evaluation.numbers import number_of, same_number
 
 Leaf = Callable[[str, str], bool | None]
@@ -213,6 +215,9 @@ def _same_element(one: str, other: str, same: Leaf) -> bool | None:
         if len(unions[0]) != len(unions[1]):
             return False
         return _matched(*unions, lambda a, b: _same_element(a, b, same))
+    matrices = cells(one), cells(other)
+    if matrices[0] and matrices[1]:
+        return _same_matrix(matrices[0], matrices[1], same)
     inside, other_inside = bracketed(one), bracketed(other)
     if inside and other_inside:
         (kind, parts), (other_kind, other_parts) = inside, other_inside
@@ -222,6 +227,14 @@ def _same_element(one: str, other: str, same: Leaf) -> bool | None:
             return _matched(parts, other_parts, lambda a, b: _same_element(a, b, same))
         return _all(_same_element(a, b, same) for a, b in zip(parts, other_parts, strict=True))
     return same(one, other)
+
+
+def _same_matrix(given: Matrix, wanted: Matrix, same: Leaf) -> bool | None:
+    """Whether two matrices of one kind have the same cells, each in its place."""
+    if given[0] != wanted[0] or [*map(len, given[1])] != [*map(len, wanted[1])]:
+        return False
+    pairs = zip(chain.from_iterable(given[1]), chain.from_iterable(wanted[1]), strict=True)
+    return _all(_same_element(one, other, same) for one, other in pairs)
 
 
 def _all(verdicts: Iterable[bool | None]) -> bool | None:
