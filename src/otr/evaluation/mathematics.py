@@ -12,6 +12,7 @@ from functools import lru_cache
 from itertools import chain
 
 from otr.evaluation.latex import normalized
+from otr.evaluation.marks import marked
 from otr.evaluation.matrices import Matrix, cells
 from otr.evaluation.numbers import number_of, same_number
 
@@ -57,7 +58,7 @@ def _balanced(text: str, start: int) -> str | None:
 
 def find_answer(text: str) -> str | None:
     r"""The answer that a text gives: the last \boxed{…}; without one, what follows the last
-    "answer is" or "answer:" on its line, or `####`; else the last formula in dollar signs on the
+    "answer is" or "answer:" on its line, or a `####` that is no heading; else the last formula in dollar signs on the
     last line, or the last number of the text.
     """
     if (inside := boxed(text)) is not None:
@@ -67,9 +68,8 @@ def find_answer(text: str) -> str | None:
         stated = _stated(text[marks[-1].end() :][:_LONGEST_LINE])
         if stated:
             return stated
-    _, marker, rest = text.partition("####")
-    if marker and rest.strip():
-        return rest.strip().split("\n", 1)[0].strip()
+    if (after_mark := marked(text)) is not None:
+        return after_mark
     last = text.strip().rpartition("\n")[2][-_LONGEST_LINE:]
     formulas = list(_MATH.finditer(last))
     if formulas:
