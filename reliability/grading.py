@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from otr.evaluation.benchmarks import Benchmark, Question, load_benchmarks
+from otr.evaluation.brackets import bracketed, elements
 from otr.evaluation.grading import Item, grade_all
 from otr.evaluation.latex import normalized
-from otr.evaluation.mathematics import boxed, bracketed, elements
+from otr.evaluation.mathematics import boxed
 from otr.evaluation.numbers import number_of
 
 DATA = Path(__file__).parents[2] / "shared" / "data"

@@ -8,6 +8,7 @@ import pytest
 from otr.errors import UserError
 from otr.evaluation import grade
 from otr.evaluation.answers import final_number, last_symbols
+from otr.evaluation.mathematics import find_answer
 
 GSM8K = Path(__file__).parents[2].parent / "shared" / "data" / "gsm8k" / "test.jsonl"
 
@@ -33,6 +34,19 @@ GSM8K = Path(__file__).parents[2].parent / "shared" / "data" / "gsm8k" / "test.j
         ("25% of 80 is 20%", "20"),
         (r"\boxed{42}", "42"),
         ("3, 4", "4"),
+        (r"It costs 1{,}234 dollars", "1234"),
+        (r"#### \$1{,}234{,}567.50", "1234567.5"),
+        (r"1\,234", "1234"),
+        ("1\u202f234 and 1'500", "1500"),
+        ("#### 1\u202f234", "1234"),
+        (r"it fell to -\$4", "-4"),
+        ("-\u20b95", "-5"),
+        ("1.5e3", "1500"),
+        ("in 2019\u00a0300 birds", "300"),
+        (r"of 1{,}23", "23"),
+        ("2e", "2"),
+        (r"(5,\ 100)", "100"),
+        (r"1,\!234", "1234"),
         ("no number", None),
         ("", None),
     ],
@@ -45,6 +59,27 @@ def test_what_comes_after_the_marked_answer_does_not_count() -> None:
     assert final_number("2 + 2 = 4\n#### 4\n\nNext: 9 birds.\n#### 9") == "4"
     assert final_number("#### 18 dollars in 3 days") == "18"
     assert final_number("it is 6\n####") == "6"
+
+
+@pytest.mark.parametrize(
+    ("text", "number", "answer"),
+    [
+        ("#### Step 1\n2 + 3 = 5\n#### Step 2\n5 + 5 = 10\n#### 10", "10", "10"),
+        ("#### Step 1: add 3\nso 5\n#### Answer\n42", "42", "42"),
+        ("#### Step 1\nso 5\n#### **Final Answer: 42**", "42", "42"),
+        ("#### Step 1\nso 5", "5", "5"),
+        ("#### 1. Add up 3 and 4\nso 7\n#### 2. Double\nso 14\n#### 14", "14", "14"),
+        ("#### Total of 3 boxes\nso 5\n#### Cost of 2\nso 12", "12", "12"),
+        ("#### She has 18\n\nNext: 9", "18", "She has 18"),
+        ("##### 7", "7", "7"),
+        ("#### Step 1\nso 5\n#### 10\n\nNext: 8\n#### Step 1\n#### 9", "10", "10"),
+    ],
+)
+def test_headings_in_markdown_are_not_the_marked_answer(
+    text: str, number: str, answer: str
+) -> None:
+    assert final_number(text) == number
+    assert find_answer(text) == answer
 
 
 @pytest.mark.parametrize(

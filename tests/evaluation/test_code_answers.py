@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,57 @@ def test_of_a_chat_answer_the_block_that_defines_the_function_is_run() -> None:
     )
     right = [True, True, True, True, False, True, True, False]
     assert [grade.correct for grade in graded] == right
+
+
+WHOLE = "def double(numbers):\n" + BODY
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        f"```python\n{BODY}```",
+        f"The body is:\n```python\n{BODY.strip()}\n```\nDone.",
+        "```python\nfound = []\nfor x in numbers:\n    found.append(2 * x)\nreturn found\n```",
+        f"Here is the function:\n\n{WHOLE}\nThis doubles each number.",
+        f"Sure!\n\nimport math\n\n{WHOLE}",
+        "1. So:\n\n   ```python\n"
+        + "".join(f"   {line}\n" for line in WHOLE.splitlines())
+        + "   ```",
+        f"````python\n{WHOLE}````\nDone.",
+        f"~~~python\n{WHOLE}~~~\nDone.",
+        'def double(numbers):\n    """\n    ```\n    x\n    ```\n    """\n' + BODY,
+        '```python\ndef double(numbers):\n    """\n    ```\n    x\n    ```\n    """\n'
+        + BODY
+        + "```",
+        f"```python\nfrom __future__ import annotations\n\n{WHOLE}```",
+        f"from __future__ import annotations\n\n{WHOLE}",
+        f"<think>\n```python\ndef double(numbers): return 0\n```\n</think>\n{WHOLE}",
+    ],
+)
+def test_a_right_program_is_not_lost_to_what_stands_around_it(output: str) -> None:
+    assert _grade(DOUBLE, output)[0].correct
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        "```python\n    return numbers\n```",
+        "```python\nprint(double([1]))\n```",
+        "Use it so:\n```python\ndouble([1, 2]) == [2, 4]\n```",
+        f"{WHOLE}\nraise ValueError\n",
+        f"{WHOLE}\ndouble = = 3\n",
+        f"{WHOLE}\nclass Broken(:\n",
+        "Here it is:\n\ndef double(numbers):\n    return [x for x in numbers\n\nDone so.",
+        f"<think>\n```python\n{WHOLE}```\n</think>\nI cannot.",
+        f"```python\n{WHOLE}    return [\n```",
+    ],
+)
+def test_a_wrong_program_stays_wrong_whatever_stands_around_it(output: str) -> None:
+    items = [
+        replace(item, benchmark=replace(item.benchmark, stop=()))
+        for item in _items([DOUBLE], [output])
+    ]
+    assert not grade_code(items, num_workers=1)[0].correct
 
 
 def test_guarded_main_parts_are_not_run() -> None:

@@ -63,6 +63,37 @@ SAME = [
     (r"e^{2 i t}(1-i)/4", r"\frac{e^{2 i t}}{(2+2 i)}"),
     (r"\text{Yes}", "yes"),
     ("2,4", "(2,4)"),
+    (
+        r"\begin{pmatrix} -2 \\ -14 \\ -7 \end{pmatrix}",
+        r"\begin{pmatrix}-2\\-14\\-7\end{pmatrix}",
+    ),
+    (
+        r"\begin{bmatrix} 1 & 2 \\[4pt] 3 & 0.5 \end{bmatrix}",
+        r"\begin{pmatrix}1&2\\3&\frac12\end{pmatrix}",
+    ),
+    (
+        "\\left(\\begin{array}{cc} 1 & a \\\\\n 3 & 4 \\\\ \\end{array}\\right)",
+        r"\begin{pmatrix}1&a\\3&4\end{pmatrix}",
+    ),
+    ("[-2,7]", r"x \in [-2,7]"),
+    (r"x\in A\cup B", r"A\cup B"),
+    (r"m\in\{1,2\}", r"\{2,1\}"),
+    ("x \u2208 (-\u221e, 3]", r"(-\infty,3]"),
+    (r"x_1\in\mathbb{R}", r"\mathbb{R}"),
+    ("52_{8}", "52_8"),
+    (r"52_{\text{eight}}", "52_8"),
+    (r"52 \text{ (base 8)}", "52_8"),
+    ("52 in base 8", "52_8"),
+    ("(52)_8", "52_8"),
+    (r"\text{3F}_{16}", "3F_{16}"),
+    (r"1{,}234\text{ dollars}", "1234"),
+    (r"1\,234", "1234"),
+    ("\u20ac5", "5"),
+    (r"\pounds 5.50", "5.5"),
+    (r"\text{Rs. }500", "500"),
+    ("US$5", "5"),
+    ("USD 1,200", "1200"),
+    (r"A = \begin{pmatrix} 1+x \\ 2 \end{pmatrix}", r"\begin{pmatrix}x+1\\2\end{pmatrix}"),
 ]
 OTHER = [
     ("(1,2)", "(2,1)"),
@@ -82,6 +113,31 @@ OTHER = [
     ("SRMC=MR", "MR=SRAC"),
     ("x+1", "x-1"),
     ("", "5"),
+    (r"x \notin [-2,7]", "[-2,7]"),
+    (r"x \not\in [-2,7]", "[-2,7]"),
+    (r"x \in (-2,7]", "[-2,7]"),
+    (r"x \in [-2,7]", r"y \in [-2,7]"),
+    (r"x \in [-2,7] \cap \mathbb{Z}", "[-2,7]"),
+    (r"x \in A \cup C", r"A\cup B"),
+    (r"x \in [-2,7], y\in [0,1]", "[-2,7]"),
+    ("52", "52_8"),
+    ("52_8", "52"),
+    ("52_9", "52_8"),
+    ("42", "52_8"),
+    (r"52 \text{ (base 9)}", "52_8"),
+    (r"52 \text{ (base 8)}", "52"),
+    ("52 in base 8", "52"),
+    ("101_2", "101_3"),
+    ("53_8", "52_8"),
+    ("1{,}23", "1234"),
+    ("2a_3", "2a_4"),
+    (r"\text{Rs. }50", "500"),
+    (r"\begin{pmatrix} 1 & 2 \end{pmatrix}", r"\begin{pmatrix}1\\2\end{pmatrix}"),
+    (r"\begin{pmatrix} 1 \\ 3 \end{pmatrix}", r"\begin{pmatrix}1\\2\end{pmatrix}"),
+    (r"\begin{pmatrix} 2 \\ 1 \end{pmatrix}", r"\begin{pmatrix}1\\2\end{pmatrix}"),
+    (r"\begin{pmatrix} 1 \\ 2 \\ 0 \end{pmatrix}", r"\begin{pmatrix}1\\2\end{pmatrix}"),
+    (r"\begin{pmatrix} 1 \\ -2 \end{pmatrix}", r"\begin{pmatrix}1\\2\end{pmatrix}"),
+    (r"\begin{vmatrix} 1&2\\3&4 \end{vmatrix}", r"\begin{pmatrix}1&2\\3&4\end{pmatrix}"),
 ]
 
 
@@ -218,6 +274,45 @@ LETTERS = [
 @pytest.mark.parametrize(("text", "letter"), LETTERS)
 def test_the_chosen_letter_is_found(text: str, letter: str | None) -> None:
     assert chosen_letter(text) == letter
+
+
+@pytest.mark.parametrize("letter", "ABCDEFGHIJ")
+@pytest.mark.parametrize(
+    "form",
+    [
+        "The answer is {} because it is hot.",
+        "The answer is {} since it is hot.",
+        "The correct option is {}, because it is hot.",
+        "The answer is **{}** as shown.",
+        "Answer: {}\n\nlight is fast",
+        "Answer: {}\nlight is fast",
+        "Answer:\n{}\nlight is fast",
+        "{} is the correct answer",
+        "Therefore {} is correct",
+        "I choose {} because it is hot",
+    ],
+)
+def test_letters_that_are_also_words_are_chosen_as_others_are(form: str, letter: str) -> None:
+    assert chosen_letter(form.format(letter)) == letter
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The answer is A long story",
+        "Answer: I think so",
+        "The answer: I believe it is not here",
+        "Answer: A photon is absorbed",
+        "A cat is the correct animal",
+        "A is wrong here",
+        "I am correct",
+        "the answer is a\nlong story",
+        "Answer: I was not sure",
+        "A given set",
+    ],
+)
+def test_the_words_a_and_i_choose_nothing(text: str) -> None:
+    assert chosen_letter(text) is None
 
 
 @pytest.mark.parametrize("letter", "ABCDEFGHIJ")

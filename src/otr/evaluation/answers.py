@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from otr.evaluation.choices import chosen_letter
+from otr.evaluation.marks import marked
 from otr.evaluation.short_answers import bbeh_answer, bbeh_reference, plain_answer, same_in_bbeh
 from otr.evaluation.sources import source_of
 
@@ -30,30 +31,42 @@ def last_symbols(text: str) -> str | None:
 
 # A sign counts only where no operand stands before it: `7-3` holds 7 and 3.
 _NUMBER = re.compile(
-    r"(?:(?<![\w)\]%.])[-\u2212])?[$\u20ac\u00a3]?"
-    r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?"
+    r"(?:(?<![\w)\]%.])[-\u2212])?(?:\\?\$|[\u20ac\u00a3\u00a5\u20b9])?"
+    r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,2}(?![\w.]))?"
     r"|(?<![\w.])\.[0-9]+"
 )
 
 
 def final_number(text: str) -> str | None:
-    """The number after the first `####`, on its line; without one, the last number of the text.
+    """The number after the first `####` that is no heading, on its line; without one, the last
+    number of the text.
 
     The rule of GSM8K. Written plainly: no currency, no thousands separators, no trailing zeros,
-    so that `$1,080.50` and `1080.5` are the same answer. Only the first `####` counts, because a
+    so that `$1,080.50`, `1{,}080.5` and `1080.5` are the same answer. Only the first `####` counts, because a
     model that does not stop goes on to questions of its own.
     """
-    _, marker, rest = text.partition("####")
-    if marker:
-        number = _NUMBER.search(rest.lstrip().split("\n", 1)[0])
+    text = _with_commas(text)
+    answer = marked(text)
+    if answer is not None:
+        number = _NUMBER.search(answer)
         if number:
             return _plain(number.group())
     numbers = _NUMBER.findall(text)
     return _plain(numbers[-1]) if numbers else None
 
 
+_THOUSANDS = re.compile(
+    r"(?<=[0-9])(?:\{,\}|\\,|\\!,|,\\!|['\u2019\u00a0\u2009\u202f])(?=[0-9]{3}(?![0-9]))"
+)
+
+
+def _with_commas(text: str) -> str:
+    r"""A text with a comma for each separator of thousands: `1{,}080`, `1\,080`, `1'080`."""
+    return _THOUSANDS.sub(",", text)
+
+
 def _plain(number: str) -> str:
-    value = Decimal(re.sub(r"[^0-9.-]", "", number.replace("\u2212", "-")))
+    value = Decimal(re.sub(r"[^0-9.eE+-]", "", number.replace("\u2212", "-")))
     written = f"{value:f}"
     written = written.rstrip("0").rstrip(".") if "." in written else written
     return "0" if written in ("-0", "") else written

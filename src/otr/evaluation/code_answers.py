@@ -11,11 +11,10 @@ from collections.abc import Callable, Sequence
 
 from otr.errors import UserError
 from otr.evaluation.benchmarks import Benchmark, Question
+from otr.evaluation.fences import as_body, blocks, joined, without_prose
 from otr.evaluation.grading import Graded, Item, cut
 from otr.evaluation.python_library import python_library
 from otr.evaluation.sandbox import Limits, Outcome, Program, protections, run_all
-
-_FENCED = re.compile(r"^[ \t]*```[^\n`]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.MULTILINE)
 
 _PROBLEMS = {
     "cpu time": "timed out",
@@ -66,7 +65,7 @@ def grade_code(
     confined on this machine. SandboxError if the sandbox fails.
     """
     programs = [
-        Program(text=answer_code(item.output, item.question, item.benchmark.stop), tests=tests)
+        Program(text=answer_code(item.said, item.question, item.benchmark.stop), tests=tests)
         for item, tests in zip(items, [joined_tests(item.question) for item in items], strict=True)
     ]
     distinct = list(dict.fromkeys(programs))
@@ -87,21 +86,26 @@ def answer_code(output: str, question: Question, stop: Sequence[str] = ()) -> st
 
     A fenced block that defines what the tests call is taken, the last one of several, whole; the
     prompt, where it is code, comes before it with its imports and helpers. So is text without a
-    fence that defines it. Anything else is the prompt's continuation, up to the first of `stop`.
+    fence that defines it, without prose around it. Else a block may hold the body of the prompt's
+    function alone. Anything else is the prompt's continuation, up to the first of `stop`.
     """
     name = entry_point(question)
     prompt = _prompt_code(question, name)
-    blocks = [block for block in _FENCED.findall(output) if _defines(block, name)]
-    if blocks:
-        return f"{prompt}\n{blocks[-1]}"
     text = output.removeprefix("[BEGIN]\n")
+    continues = text.lstrip("\n")[:1].isspace()
+    found = blocks(output)
+    defining = [block for block in found if _defines(block, name)]
+    if defining:
+        return joined(prompt, defining[-1])
     stops = [*stop, "\n```", "[DONE]"]
     definition = _definition(text, name)
-    if definition is None or text.lstrip("\n")[:1].isspace():
-        return prompt + cut(text, stops)
+    if definition is None or continues:
+        bodies = [] if continues or not prompt else [as_body(prompt, block) for block in found]
+        body = next((body for body in reversed(bodies) if body is not None), None)
+        return prompt + (cut(text, stops) if body is None else body)
     # A stop such as `\ndef` ends what comes after the definition, not the lines before it.
     begun = definition.end()
-    return f"{prompt}\n{text[:begun]}{cut(text[begun:], stops)}"
+    return joined(prompt, without_prose(text[:begun] + cut(text[begun:], stops)))
 
 
 def entry_point(question: Question) -> str | None:

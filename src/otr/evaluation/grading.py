@@ -14,6 +14,7 @@ from otr.evaluation.benchmarks import Benchmark, Question
 from otr.evaluation.mathematics import boxed, find_answer, same_answer
 from otr.evaluation.requests import cut
 from otr.evaluation.sources import Source
+from otr.evaluation.thoughts import without_thoughts
 from otr.evaluation.workers import compare_all, compare_one
 
 Progress = Callable[[int, int], None]
@@ -31,6 +32,14 @@ class Item:
 
     question: Question
     benchmark: Benchmark
+
+    prompt: str = ""
+    """What the chat template made, which may open a thought; else nothing."""
+
+    @property
+    def said(self) -> str:
+        """The output without thoughts: the only place where an answer is looked for."""
+        return without_thoughts(self.output, self.prompt)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +131,7 @@ def grade_alone(output: str, reference: str, source: Source) -> bool:
     found = _at_once(item)
     if found is not None:
         return found.correct
-    answer = find_answer(cut(output, item.benchmark.stop))
+    answer = find_answer(cut(item.said, item.benchmark.stop))
     return bool(compare_one(_comparison(item, answer))["correct"])
 
 
@@ -131,7 +140,7 @@ def _at_once(item: Item) -> Graded | None:
     rule = item.benchmark.rule
     if rule == "code":
         return None
-    output = cut(item.output, item.benchmark.stop)
+    output = cut(item.said, item.benchmark.stop)
     if rule == "math":
         answer = find_answer(output)
         if answer is None:
@@ -163,7 +172,7 @@ def _compared(
     """Grades of mathematics by computer algebra, equal questions asked once."""
     if not items:
         return []
-    answers = [find_answer(cut(item.output, item.benchmark.stop)) for item in items]
+    answers = [find_answer(cut(item.said, item.benchmark.stop)) for item in items]
     questions = [_comparison(item, answer) for item, answer in zip(items, answers, strict=True)]
     keys = [tuple(question.values()) for question in questions]
     distinct = dict(zip(keys, questions, strict=True))

@@ -3,9 +3,13 @@ r"""One way to write a LaTeX formula out of many: `\dfrac12` and `\frac{1}{2}` b
 import re
 from functools import lru_cache
 
+from otr.evaluation.bases import with_base_below
+from otr.evaluation.matrices import ROW_END, with_row_ends
+
 _DROPPED = re.compile(
     r"\\(?:left|right|big[lr]?|Big[lr]?|bigg[lr]?|Bigg[lr]?|displaystyle|limits)(?![A-Za-z])\.?"
-    r"|\\[,;:! ]|\\(?:quad|qquad|hspace\{[^{}]*\})(?![A-Za-z])|~|\{,\}|\\\$|\$|\u200b"
+    r"|\\[,;:! ]|\\(?:quad|qquad|hspace\{[^{}]*\})(?![A-Za-z])|~|\{,\}|\\\$|\$|[\u200b\u20ac\u00a3\u00a5\u20b9]"
+    r"|\\(?:texteuro|euro|pounds|textsterling|yen)(?![A-Za-z])(?:\{\})?"
     r"|\^\{?\\circ\}?|\\degree(?:s)?(?![A-Za-z])|\u00b0"
 )
 _SAME = (
@@ -29,6 +33,7 @@ _SAME = (
     (re.compile(r"\u221a\s*\(([^()]*)\)|(?<![A-Za-z\\])sqrt\s*\(([^()]*)\)"), r"\\sqrt{\1\2}"),
     (re.compile(r"\u221a\s*(\d+)"), r"\\sqrt{\1}"),
     (re.compile("[\u2212\u2013]"), "-"),
+    (re.compile("\u2208"), r"\\in "),
     (re.compile("\u00d7"), r"\\times "),
     (re.compile("\u00b7"), r"\\cdot "),
     (re.compile("\u00b1"), r"\\pm "),
@@ -58,6 +63,9 @@ _UNIT_AT_END = re.compile(
 _WORDS_AT_END = re.compile(
     r"^([-+]?\$?[\d.,/]*\d)(?:\s+|-)(?!and |or )[A-Za-z]{2}[A-Za-z .]*(?:\^\{?\d\}?)?$"
 )
+_CURRENCY = re.compile(
+    r"^(-?)(?:\\(?:text|mathrm)\s*\{\s*)?(?:US|USD|EUR|GBP|JPY|INR|Rs)\.?\s*\}?[\s~]*(?=\\?[$\u20ac\u00a3]?\s*-?\d)"
+)
 _UNWRAPPED = re.compile(_TEXT + r"\{\s*([^{}]*?)\s*\}")
 _NAME_OF_TEXT = re.compile(_TEXT + r"(?![A-Za-z{])")
 _BARE_ARGUMENT = re.compile(r"\\(frac|sqrt)(?![A-Za-z])\s*((?:\[[^\]]*\])?)\s*")
@@ -69,8 +77,10 @@ def normalized(text: str) -> str:
     """An answer in one way of writing: no spacing, no sizes of brackets, no units, no currency, no
     degree signs, one name for each symbol, braces around every argument.
     """
+    text = with_row_ends(text)
     text = text.strip().removeprefix("\\(").removesuffix("\\)")
     text = text.removeprefix("\\[").removesuffix("\\]").strip().rstrip(".,;: ")
+    text = with_base_below(_CURRENCY.sub(r"\1", text))
     if (inner := re.fullmatch(_TEXT + r"\{([^{}]*)\}", text)) is not None:
         text = inner.group(1)
     text = _WORDS_AT_END.sub(r"\1", _without_units(text.replace("\n", " ").strip("$ ")))
@@ -85,7 +95,7 @@ def normalized(text: str) -> str:
     text = re.sub(r"\s+", "", text).replace("\0", " ")
     text = re.sub(r"([_^])\{([A-Za-z0-9])\}", r"\1\2", text)
     text = re.sub(r"(?<![\d.])\.(?=\d)", "0.", text)
-    return text.rstrip(".,;:")
+    return text.rstrip(".,;:").replace(ROW_END, "\\\\")
 
 
 def _without_units(text: str) -> str:

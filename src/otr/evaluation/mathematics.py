@@ -9,8 +9,13 @@ cannot be told cheaply is None.
 import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+from itertools import chain
 
+from otr.evaluation.bases import in_base
+from otr.evaluation.brackets import bracketed, elements, split_outside
 from otr.evaluation.latex import normalized
+from otr.evaluation.marks import marked
+from otr.evaluation.matrices import Matrix, cells
 from otr.evaluation.numbers import number_of, same_number
 
 Leaf = Callable[[str, str], bool | None]
@@ -55,7 +60,7 @@ def _balanced(text: str, start: int) -> str | None:
 
 def find_answer(text: str) -> str | None:
     r"""The answer that a text gives: the last \boxed{…}; without one, what follows the last
-    "answer is" or "answer:" on its line, or `####`; else the last formula in dollar signs on the
+    "answer is" or "answer:" on its line, or a `####` that is no heading; else the last formula in dollar signs on the
     last line, or the last number of the text.
     """
     if (inside := boxed(text)) is not None:
@@ -65,9 +70,8 @@ def find_answer(text: str) -> str | None:
         stated = _stated(text[marks[-1].end() :][:_LONGEST_LINE])
         if stated:
             return stated
-    _, marker, rest = text.partition("####")
-    if marker and rest.strip():
-        return rest.strip().split("\n", 1)[0].strip()
+    if (after_mark := marked(text)) is not None:
+        return after_mark
     last = text.strip().rpartition("\n")[2][-_LONGEST_LINE:]
     formulas = list(_MATH.finditer(last))
     if formulas:
@@ -124,6 +128,9 @@ def same_answer(
     def same(one: str, other: str) -> bool | None:
         if one == other:
             return True
+        based = in_base(one), in_base(other)
+        if based[0] or based[1]:
+            return based[0] == based[1]
         numbers = number_of(one), number_of(other)
         if numbers[0] is not None and numbers[1] is not None:
             return same_number(numbers[0], numbers[1], tolerance, absolute)
@@ -142,7 +149,31 @@ def same_answer(
     if whole[0] is not None and whole[1] is not None:
         if same_number(whole[0], whole[1], tolerance, absolute):
             return True
+    if "\\in" in given + wanted:
+        pair = _without_variables(given, wanted)
+        if pair is None:
+            return False
+        given, wanted = pair
+        if given == wanted:
+            return True
     return _same_list(elements(given), elements(wanted), same)
+
+
+_MEMBER = re.compile(
+    r"^(\\?[A-Za-z]+(?:_(?:[A-Za-z0-9]|\{[^{}]*\}))?)\\in(?![A-Za-z]) ?"
+    r"((?:(?!\\in(?![A-Za-z]))[^=<>])+)$"
+)
+
+
+def _without_variables(one: str, other: str) -> tuple[str, str] | None:
+    r"""Both without a variable before their only `\in`; None if the variables differ."""
+    members = _MEMBER.match(one), _MEMBER.match(other)
+    if members[0] and members[1] and members[0].group(1) != members[1].group(1):
+        return None
+    return (
+        members[0].group(2) if members[0] else one,
+        members[1].group(2) if members[1] else other,
+    )
 
 
 @lru_cache(maxsize=100_000)
@@ -208,11 +239,14 @@ def _same_element(one: str, other: str, same: Leaf) -> bool | None:
     one, other = pair
     if one == other:
         return True
-    unions = _split(one, "\\cup"), _split(other, "\\cup")
+    unions = split_outside(one, "\\cup"), split_outside(other, "\\cup")
     if len(unions[0]) > 1 and len(unions[1]) > 1:
         if len(unions[0]) != len(unions[1]):
             return False
         return _matched(*unions, lambda a, b: _same_element(a, b, same))
+    matrices = cells(one), cells(other)
+    if matrices[0] and matrices[1]:
+        return _same_matrix(matrices[0], matrices[1], same)
     inside, other_inside = bracketed(one), bracketed(other)
     if inside and other_inside:
         (kind, parts), (other_kind, other_parts) = inside, other_inside
@@ -222,6 +256,14 @@ def _same_element(one: str, other: str, same: Leaf) -> bool | None:
             return _matched(parts, other_parts, lambda a, b: _same_element(a, b, same))
         return _all(_same_element(a, b, same) for a, b in zip(parts, other_parts, strict=True))
     return same(one, other)
+
+
+def _same_matrix(given: Matrix, wanted: Matrix, same: Leaf) -> bool | None:
+    """Whether two matrices of one kind have the same cells, each in its place."""
+    if given[0] != wanted[0] or [*map(len, given[1])] != [*map(len, wanted[1])]:
+        return False
+    pairs = zip(chain.from_iterable(given[1]), chain.from_iterable(wanted[1]), strict=True)
+    return _all(_same_element(one, other, same) for one, other in pairs)
 
 
 def _all(verdicts: Iterable[bool | None]) -> bool | None:
@@ -245,54 +287,3 @@ def _without_names(one: str, other: str) -> tuple[str, str] | None:
         names[0].group(2) if names[0] else one,
         names[1].group(2) if names[1] else other,
     )
-
-
-@lru_cache(maxsize=100_000)
-def elements(text: str) -> tuple[str, ...]:
-    r"""The answers in a list or a set, each a\pm b being two."""
-    if text.startswith("\\{") and _closes_last(text, 1):
-        text = text[2:-2]
-    parts = [part for part in _split(text, ",") if part]
-    # `x=1,2` and `x=1,x=2` are the same.
-    elements: list[str] = []
-    for part in parts:
-        if "\\pm" in part and part.count("\\pm") == 1:
-            before, after = part.split("\\pm")
-            elements += [f"{before}+{after}" if before else after, f"{before}-{after}"]
-        else:
-            elements.append(part)
-    return tuple(elements)
-
-
-@lru_cache(maxsize=100_000)
-def bracketed(text: str) -> tuple[str, tuple[str, ...]] | None:
-    r"""The brackets, such as `(]`, and the parts of a tuple, an interval or a set."""
-    if text.startswith("\\{") and text.endswith("\\}") and _closes_last(text, 1):
-        return "{}", tuple(_split(text[2:-2], ","))
-    if len(text) < 3 or text[0] not in "([" or text[-1] not in ")]" or not _closes_last(text, 0):
-        return None
-    parts = tuple(_split(text[1:-1], ","))
-    return (text[0] + text[-1], parts) if len(parts) > 1 else None
-
-
-def _closes_last(text: str, start: int) -> bool:
-    """Whether the bracket at a place is closed by the last character of the text."""
-    depth = 0
-    for place in range(start, len(text)):
-        depth += (text[place] in "([{") - (text[place] in ")]}")
-        if depth == 0:
-            return place == len(text) - 1
-    return False
-
-
-def _split(text: str, separator: str) -> list[str]:
-    """The parts between separators that stand in no bracket."""
-    parts, depth, start, place = [], 0, 0, 0
-    while place < len(text):
-        depth += (text[place] in "([{") - (text[place] in ")]}")
-        if depth == 0 and text.startswith(separator, place):
-            parts.append(text[start:place])
-            start = place = place + len(separator)
-        else:
-            place += 1
-    return [*parts, text[start:]]

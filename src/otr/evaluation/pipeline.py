@@ -273,6 +273,7 @@ def _graded(
             output=answers[benchmark.name, question.id, sample].text,
             question=question,
             benchmark=benchmark,
+            prompt=evaluated.prompts.of(question) if is_chat else "",
         )
         for benchmark, question, sample in places
     ]
